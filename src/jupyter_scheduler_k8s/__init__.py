@@ -1,0 +1,1 @@
+"""A Kubernetes backend for jupyter-scheduler."""
