@@ -1,0 +1,369 @@
+"""Why a job failed or waits, from its Job and its pods: pure functions.
+
+Where several things went wrong at once, the one that explains most is told: the
+order of `Category` is that order.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+from jupyter_scheduler_k8s import names, objects
+
+# The exit codes of the programs in the pod. image/notebook_job/codes.py holds
+# the same table; a test compares them.
+NOTEBOOK_CODES = {
+    0: "completed",
+    20: "cell-error",
+    21: "kernel-missing",
+    22: "kernel-died",
+    23: "out-of-memory",
+    24: "terminated",
+    25: "notebook-invalid",
+    26: "nbclient-missing",
+    27: "inputs-failed",
+}
+FILES_CODES = {
+    0: "stored",
+    30: "inputs-failed",
+    31: "outputs-failed",
+    32: "already-started",
+    33: "terminated",
+    34: "not-begun",
+}
+
+_UNPULLABLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+    | {"RegistryUnavailable", "ImageInspectError"}
+)
+_UNSTARTABLE = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+)
+
+
+class Category(IntEnum):
+    """Why a job failed or waits, in the order of what explains most."""
+
+    STOPPED = 0
+    UNSCHEDULABLE = 1
+    IMAGE = 2
+    CONTAINER = 3
+    EVICTED = 4
+    DISRUPTED = 5
+    OUT_OF_MEMORY = 6
+    DEADLINE = 7
+    KERNEL_MISSING = 8
+    NOTEBOOK_INVALID = 9
+    CELL_ERROR = 10
+    KERNEL_DIED = 11
+    INPUTS = 12
+    OUTPUTS = 13
+    TERMINATED = 14
+    ALREADY_STARTED = 15
+    UNKNOWN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a job failed or waits: a sentence, and what to do, which may be empty."""
+
+    category: Category
+    summary: str
+    hint: str = ""
+
+    @property
+    def message(self) -> str:
+        """Both, as a person reads them."""
+        return f"{self.summary} {self.hint}".strip()
+
+
+def diagnose(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Diagnosis:
+    """Why this Job failed: what its annotation keeps, else what it and its pods still show."""
+    if kept := _kept_diagnosis(job):
+        return kept
+    reasons = [*_job_reasons(job)]
+    for pod in objects.newest_first(pods):
+        reasons.extend(_pod_reasons(pod))
+    if reasons:
+        return min(reasons, key=lambda found: found.category)
+    condition = objects.condition(job, "Failed", "FailureTarget")
+    text = condition.get("message") or condition.get("reason") or "Kubernetes gives no reason"
+    return Diagnosis(Category.UNKNOWN, f"The run failed: {_sentence(text)}")
+
+
+def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
+    """Why this pod has not begun, if it says so."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _unschedulable(condition.get("message") or "")
+    for container in objects.container_statuses(pod):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _UNPULLABLE:
+            return _unpullable(objects.image_of(pod, container), reason, message)
+        if reason in _UNSTARTABLE:
+            return _unstartable(objects.image_of(pod, container), message)
+    return None
+
+
+def diagnosis_annotation(diagnosis: Diagnosis) -> str:
+    """A diagnosis as the annotation that survives the pods."""
+    return json.dumps({**asdict(diagnosis), "category": diagnosis.category.name})
+
+
+def end_reason(job: Mapping[str, Any]) -> str | None:
+    """Why the server ended this run ("stopped", "timeout"), None if it didn't."""
+    found = objects.json_object(objects.annotations(job).get(names.END_ANNOTATION))
+    reason = found.get("reason")
+    return reason if isinstance(reason, str) else None
+
+
+def result_summary(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the files program says of the run: see image/README.md; empty if it says nothing."""
+    return objects.json_object(objects.terminated(pod, names.FILES_CONTAINER).get("message"))
+
+
+def _job_reasons(job: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    end = objects.json_object(objects.annotations(job).get(names.END_ANNOTATION))
+    if end.get("reason") == "stopped":
+        yield Diagnosis(
+            Category.STOPPED, "The job was stopped.", "What it had computed can be downloaded."
+        )
+    elif end.get("reason"):
+        yield Diagnosis(
+            Category[end.get("category", "UNKNOWN")],
+            str(end.get("message") or "The run was ended by the server."),
+        )
+    elif objects.condition(job, "Failed", "FailureTarget").get("reason") == "DeadlineExceeded":
+        limit = (job.get("spec") or {}).get("activeDeadlineSeconds")
+        yield Diagnosis(
+            Category.DEADLINE,
+            f"The run took longer than its time limit of {limit} seconds.",
+            "What it had computed can be downloaded.",
+        )
+
+
+def _pod_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    status = pod.get("status") or {}
+    if status.get("reason") == "Evicted":
+        yield Diagnosis(
+            Category.EVICTED,
+            f"The run was evicted from its node: {_sentence(status.get('message') or '')}",
+            "Run it again; asking for the memory and disk it needs makes this rarer.",
+        )
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            yield _disrupted(condition)
+    if (waits := waiting_reason(pod)) and status.get("phase") != "Running":
+        yield waits
+    yield from _notebook_reasons(pod)
+    yield from _files_reasons(pod)
+
+
+def _notebook_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    ended = objects.terminated(pod, names.NOTEBOOK_CONTAINER)
+    summary = result_summary(pod)
+    code = ended.get("exitCode")
+    outcome = NOTEBOOK_CODES.get(code) if isinstance(code, int) else None
+    where = _progress(summary)
+    if (ended.get("reason") == "OOMKilled" and code != 0) or outcome == "out-of-memory":
+        yield Diagnosis(
+            Category.OUT_OF_MEMORY,
+            f"The notebook ran out of memory{where}: {_memory_limit(pod)}.",
+            "Ask for more memory, or read the data in smaller parts.",
+        )
+    elif outcome == "cell-error":
+        error = summary.get("error")
+        if isinstance(error, Mapping):
+            yield Diagnosis(
+                Category.CELL_ERROR,
+                f"Cell {error.get('cell')} raised {error.get('name')}: {error.get('value')}",
+            )
+        else:
+            yield Diagnosis(Category.CELL_ERROR, "A cell raised an error; see the notebook.")
+    elif outcome in ("kernel-missing", "nbclient-missing"):
+        yield Diagnosis(
+            Category.KERNEL_MISSING, _said(summary, "The image can't run this notebook.")
+        )
+    elif outcome == "notebook-invalid":
+        yield Diagnosis(
+            Category.NOTEBOOK_INVALID, _said(summary, "The notebook file can't be read.")
+        )
+    elif outcome == "kernel-died":
+        yield Diagnosis(
+            Category.KERNEL_DIED, _said(summary, f"The kernel died{where} without saying why.")
+        )
+    elif outcome == "terminated":
+        yield Diagnosis(
+            Category.TERMINATED,
+            f"The run was ended from outside{where}.",
+            "What it had computed can be downloaded.",
+        )
+    elif isinstance(code, int) and code not in (0, 27):
+        how = f"with exit code {code}" if code != 137 else "by SIGKILL"
+        yield Diagnosis(
+            Category.UNKNOWN,
+            f"The notebook's container ended {how}{where}.",
+            "Its log says more.",
+        )
+
+
+def _files_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    ended = objects.terminated(pod, names.FILES_CONTAINER)
+    code = ended.get("exitCode")
+    summary = result_summary(pod)
+    match FILES_CODES.get(code) if isinstance(code, int) else None:
+        case "stored" | None if code in (0, None):
+            return
+        case "inputs-failed":
+            yield Diagnosis(
+                Category.INPUTS, _said(summary, "The input files can't be fetched from S3.")
+            )
+        case "outputs-failed":
+            yield Diagnosis(
+                Category.OUTPUTS, _said(summary, "The outputs could not be stored in S3.")
+            )
+        case "already-started":
+            yield Diagnosis(
+                Category.ALREADY_STARTED,
+                "The pod of this run was lost after its notebook had begun; notebooks have side"
+                " effects, so it was not started again.",
+                "Run it again if that is safe.",
+            )
+        case "terminated":
+            yield Diagnosis(
+                Category.TERMINATED,
+                f"The run was ended from outside{_progress(summary)}.",
+                "What it had computed can be downloaded.",
+            )
+        case "not-begun":
+            yield Diagnosis(
+                Category.UNKNOWN, _said(summary, "The notebook's container ended before it began.")
+            )
+        case _ if ended.get("reason") == "OOMKilled":
+            yield Diagnosis(
+                Category.OUTPUTS, "The container that stores the outputs ran out of memory."
+            )
+        case _:
+            yield Diagnosis(
+                Category.OUTPUTS,
+                f"The container that moves the files ended with exit code {code}.",
+                "Its log says more.",
+            )
+
+
+def _unschedulable(message: str) -> Diagnosis:
+    # The scheduler's sentence names every reason with the number of nodes; the
+    # ones that a person can act on come first here.
+    for pattern, text in (
+        (r"Insufficient \S*gpu", "No nodes with GPU available"),
+        (r"Insufficient memory", "Insufficient memory available"),
+        (r"Insufficient cpu", "Insufficient CPU available"),
+        (r"Insufficient ephemeral-storage", "Insufficient disk space available"),
+        (r"Too many pods", "All nodes are full"),
+        (r"node affinity/selector", "No node matches the required labels"),
+        (r"untolerated taint", "All nodes are reserved for other work (taints)"),
+        (r"unschedulable", "All nodes are closed to new work"),
+    ):
+        if re.search(pattern, message):
+            return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {text}")
+    return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {_sentence(message)}")
+
+
+def _unpullable(image: str, reason: str, message: str) -> Diagnosis:
+    if reason == "ErrImageNeverPull":
+        return Diagnosis(
+            Category.IMAGE,
+            f"The image {image} is not on the node, and its pull policy is Never.",
+            "Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",
+        )
+    detail = "" if reason == "ImagePullBackOff" or not message else f": {_sentence(message)}"
+    return Diagnosis(
+        Category.IMAGE,
+        f"The image {image} can't be pulled{detail or '.'}",
+        "Check its name, and that the cluster may read it.",
+    )
+
+
+def _unstartable(image: str, message: str) -> Diagnosis:
+    if "run as root" in message or "runAsNonRoot" in message:
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The image {image} runs as root, which this namespace doesn't allow.",
+            "Use an image with a user of its own, such as the usual Jupyter images.",
+        )
+    if found := re.search(r'secret "([^"]+)" not found', message):
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The Secret {found[1]} with the S3 credentials is missing.",
+            "Create any job to have it made again.",
+        )
+    return Diagnosis(Category.CONTAINER, f"The container can't be started: {_sentence(message)}")
+
+
+def _disrupted(condition: Mapping[str, Any]) -> Diagnosis:
+    reason, again = condition.get("reason"), "Run it again."
+    if reason == "PreemptionByScheduler":
+        return Diagnosis(
+            Category.DISRUPTED, "The run was displaced by one of higher priority.", again
+        )
+    if reason in ("DeletionByTaintManager", "DeletionByPodGC"):
+        return Diagnosis(Category.DISRUPTED, "The node of the run was lost.", again)
+    if reason in ("EvictionByEvictionAPI", "TerminationByKubelet"):
+        text = _sentence(condition.get("message") or "")
+        return Diagnosis(Category.EVICTED, f"The run was evicted from its node: {text}", again)
+    return Diagnosis(Category.DISRUPTED, "The run was ended by the cluster.", again)
+
+
+def remark(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str | None:
+    """What a completed run wants known: a kernel that stood in, a format that failed."""
+    if kept := _kept_diagnosis(job):
+        return kept.message or None
+    for pod in objects.newest_first(pods):
+        summary = result_summary(pod)
+        failed = summary.get("failed_outputs")
+        said = [
+            summary.get("kernel_note"),
+            *(failed.values() if isinstance(failed, Mapping) else ()),
+        ]
+        if text := " ".join(part for part in said if isinstance(part, str) and part):
+            return text
+    return None
+
+
+def _kept_diagnosis(job: Mapping[str, Any]) -> Diagnosis | None:
+    found = objects.json_object(objects.annotations(job).get(names.DIAGNOSIS_ANNOTATION))
+    try:
+        return Diagnosis(Category[found["category"]], str(found["summary"]), str(found["hint"]))
+    except KeyError:
+        return None
+
+
+def _progress(summary: Mapping[str, Any]) -> str:
+    cells = summary.get("cells")
+    if not isinstance(cells, Mapping) or not isinstance(cells.get("total"), int):
+        return ""
+    return f" after {cells.get('finished')} of {cells['total']} cells"
+
+
+def _memory_limit(pod: Mapping[str, Any]) -> str:
+    for container in (pod.get("spec") or {}).get("containers") or ():
+        if container.get("name") == names.NOTEBOOK_CONTAINER:
+            limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+            if limit:
+                return f"it used more than its limit of {limit}"
+    return "it has no limit of its own, so its node had no more to give"
+
+
+def _said(summary: Mapping[str, Any], otherwise: str) -> str:
+    message = summary.get("message")
+    return message if isinstance(message, str) and message else otherwise
+
+
+def _sentence(text: str) -> str:
+    short = " ".join(text.split())[:300].rstrip(" .")
+    return f"{short}." if short else "no reason is given."

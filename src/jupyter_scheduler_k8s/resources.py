@@ -1,0 +1,110 @@
+"""What a user asks of the cluster for one job: CPU, memory, GPU, image.
+
+It travels in upstream's `runtime_environment_parameters`, whose values its
+model turns into int, float, bool or str. Quantities are Kubernetes' to judge:
+its answer reaches the user. What it would misread, or accept and never run, is
+refused here.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_scheduler_k8s.errors import BackendError
+
+GPU_RESOURCE = "nvidia.com/gpu"
+
+# What the container that moves files asks for; its limits are stated only
+# where a quota wants them, because a big notebook takes memory to convert.
+_FILES_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
+_FILES_LIMITS = {"cpu": "1", "memory": "1Gi"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Kubernetes quantities as the user gave them; empty where nothing was given."""
+
+    cpu: str = ""
+    memory: str = ""
+    gpu: str = ""
+    image: str = ""
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any] | None) -> "Resources":
+        """Read `k8s_cpu`, `k8s_memory`, `k8s_gpu` and `k8s_image`.
+
+        Raises:
+            BackendError: a value that Kubernetes could not mean, in a sentence.
+        """
+        given = parameters or {}
+        gpu = _text(given, "k8s_gpu")
+        if gpu and not gpu.isdecimal():
+            raise BackendError(f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu!r}.")
+        return cls(
+            cpu=_text(given, "k8s_cpu"),
+            memory=_text(given, "k8s_memory"),
+            gpu="" if gpu.strip("0") == "" else gpu,
+            image=_text(given, "k8s_image"),
+        )
+
+    def for_notebook(
+        self, quota: Collection[str], *, default_cpu: str, default_memory: str
+    ) -> dict[str, dict[str, str]]:
+        """The `resources` of the notebook's container.
+
+        What the user gave is both request and limit, so that a run behaves the
+        same on an empty node as on a full one. A quota that wants more stated
+        gets the defaults.
+        """
+        given = {
+            name: value for name, value in (("cpu", self.cpu), ("memory", self.memory)) if value
+        }
+        requests, limits = dict(given), dict(given)
+        if self.gpu:
+            limits[GPU_RESOURCE] = self.gpu
+        _fill(requests, limits, quota, {"cpu": default_cpu, "memory": default_memory})
+        return _stated(requests, limits)
+
+    def for_files(self, quota: Collection[str]) -> dict[str, dict[str, str]]:
+        """The `resources` of the container that moves the files."""
+        limits: dict[str, str] = {}
+        _fill({}, limits, quota, _FILES_LIMITS)
+        return _stated(_FILES_REQUESTS, limits)
+
+
+def quota_resources(quotas: Collection[Mapping[str, Any]]) -> frozenset[str]:
+    """The compute resources that ResourceQuota objects want stated, as "limits.memory"."""
+    hard = {name for quota in quotas for name in (quota.get("spec") or {}).get("hard") or {}}
+    # https://kubernetes.io/docs/concepts/policy/resource-quotas/: "cpu" and
+    # "memory" are the same as "requests.cpu" and "requests.memory".
+    wanted = {f"requests.{name}" if name in ("cpu", "memory") else name for name in hard}
+    return frozenset(name for name in wanted if name.startswith(("requests.", "limits.")))
+
+
+def _fill(
+    requests: dict[str, str],
+    limits: dict[str, str],
+    quota: Collection[str],
+    defaults: Mapping[str, str],
+) -> None:
+    for name, value in defaults.items():
+        if f"requests.{name}" in quota:
+            requests.setdefault(name, value)
+        if f"limits.{name}" in quota:
+            limits.setdefault(name, value)
+
+
+def _stated(requests: Mapping[str, str], limits: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    both = {"requests": dict(requests), "limits": dict(limits)}
+    return {kind: amounts for kind, amounts in both.items() if amounts}
+
+
+def _text(parameters: Mapping[str, Any], name: str) -> str:
+    value = parameters.get(name)
+    # Upstream's model turns "true" into 1 in some fields and 2 into "2" in others;
+    # a boolean is never a quantity.
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        raise BackendError(f"{name} must be a quantity such as 2 or 500m; it is {value}.")
+    return str(value).strip()

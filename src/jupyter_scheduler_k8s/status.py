@@ -1,0 +1,98 @@
+"""Where a job stands: a pure function of its Job, its pods and the time.
+
+The Job's own conditions decide on the status; counters do not, and neither does
+an annotation, except that it tells a stop from a failure. diagnosis.py says why.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_scheduler.models import Status
+
+from jupyter_scheduler_k8s import names, objects
+from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, remark, waiting_reason
+
+# Nothing is said of a pod that waits until it has waited this long: most are
+# placed, and their images there, within seconds.
+PATIENCE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """Where a job stands. Times are milliseconds since the epoch."""
+
+    status: Status
+    message: str | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can change any more."""
+        return self.status in (Status.COMPLETED, Status.FAILED, Status.STOPPED)
+
+
+def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float) -> JobState:
+    """Where the job of this Job and these pods stands at `now` (seconds since the epoch)."""
+    status = job.get("status") or {}
+    conditions = {
+        condition["type"]: condition
+        for condition in status.get("conditions") or ()
+        if condition.get("status") == "True"
+    }
+    stopped = end_reason(job) == "stopped"
+    start_time = _start_time(status, pods)
+    if complete := conditions.get("Complete"):
+        return JobState(
+            status=Status.COMPLETED,
+            message=remark(job, pods),
+            start_time=start_time,
+            end_time=_optional_milliseconds(
+                status.get("completionTime") or complete.get("lastTransitionTime")
+            ),
+        )
+    if failed := conditions.get("Failed"):
+        return JobState(
+            status=Status.STOPPED if stopped else Status.FAILED,
+            message=diagnose(job, pods).message,
+            start_time=start_time,
+            end_time=_optional_milliseconds(failed.get("lastTransitionTime")),
+        )
+    if stopped:
+        return JobState(status=Status.STOPPING, start_time=start_time)
+    if any(_began(pod) for pod in pods):
+        return JobState(status=Status.IN_PROGRESS, start_time=start_time)
+    waiting = objects.newest_first(pods)
+    if not waiting:
+        return JobState(status=Status.CREATED)
+    found = waiting_reason(waiting[0])
+    patient = now - objects.seconds(waiting[0]["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
+    return JobState(status=Status.QUEUED, message=found.message if found and not patient else None)
+
+
+def _began(pod: Mapping[str, Any]) -> bool:
+    return any(
+        container.get("name") == names.NOTEBOOK_CONTAINER
+        and bool({"running", "terminated"} & set(container.get("state") or {}))
+        for container in objects.container_statuses(pod)
+    )
+
+
+def _start_time(status: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> int | None:
+    for pod in reversed(objects.newest_first(pods)):
+        for container in objects.container_statuses(pod):
+            if container.get("name") == names.NOTEBOOK_CONTAINER:
+                state = container.get("state") or {}
+                running = state.get("running") or state.get("terminated") or {}
+                if running.get("startedAt"):
+                    return _optional_milliseconds(running["startedAt"])
+    ended = any(
+        condition.get("status") == "True" and condition["type"] in ("Complete", "Failed")
+        for condition in status.get("conditions") or ()
+    )
+    return _optional_milliseconds(status.get("startTime")) if ended else None
+
+
+def _optional_milliseconds(timestamp: str | None) -> int | None:
+    return None if timestamp is None else objects.milliseconds(timestamp)
