@@ -38,7 +38,8 @@ TREE_KEY = "%tree"
 # RFC 1123 labels allow 63 characters; the hash takes 9 with its dash.
 _LABEL_VALUE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SLUG_LENGTH = 48
-_UNSAFE_IN_KEY = re.compile(r"[\x00-\x1f\x7f%\\]")
+# S3 lists keys as XML, which can't hold control characters nor these two noncharacters.
+_UNSAFE_IN_KEY = re.compile("[\x00-\x1f\x7f%\\\\\ufffe\uffff]")
 
 
 def job_name(job_id: str) -> str:
@@ -117,13 +118,24 @@ def escape_path(path: str) -> str:
     Raises:
         UnsafePath: see `check_path`.
     """
-    return _UNSAFE_IN_KEY.sub(lambda found: f"%{ord(found[0]):02X}", check_path(path))
+    return _UNSAFE_IN_KEY.sub(_percent, check_path(path))
+
+
+def _percent(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
 
 
 def unescape_path(tail: str) -> str:
     """The relative file path that `escape_path` made `tail` of.
 
     Raises:
-        UnsafePath: the result is no path below its folder; see `check_path`.
+        UnsafePath: the result is no path below its folder (see `check_path`), or
+            `escape_path` would have written it in another way, as with `%2E%2E`.
     """
-    return check_path(unquote(tail, errors="strict"))
+    try:
+        path = check_path(unquote(tail, errors="strict"))
+    except UnicodeDecodeError:
+        path = ""
+    if not path or escape_path(path) != tail:
+        raise UnsafePath(f"The name {tail!r} in S3 was not written by this backend.")
+    return path
