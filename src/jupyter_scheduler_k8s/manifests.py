@@ -8,15 +8,22 @@ one volume; image/README.md describes what they do with it.
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from importlib import resources as package_files
 from typing import Any
 
 from jupyter_scheduler_k8s import names, records
 from jupyter_scheduler_k8s.config import K8sConfig
-from jupyter_scheduler_k8s.notebook_bootstrap import BOOTSTRAP
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 
 VOLUME_PATH = "/job"
+
+# Runs in the notebook's image, whatever that is; it is text here, never imported.
+BOOTSTRAP = (
+    package_files.files("jupyter_scheduler_k8s")
+    .joinpath("notebook_bootstrap.py")
+    .read_text(encoding="utf-8")
+)
 
 # What `files` needs after SIGTERM to store what the run left.
 GRACE_SECONDS = 60
@@ -120,6 +127,22 @@ def credentials_secret(config: K8sConfig, data: Mapping[str, str]) -> dict[str, 
             },
         },
         "stringData": dict(data),
+    }
+
+
+def end_patch(reason: str, **details: str) -> dict[str, Any]:
+    """The patch that ends a run, as a merge patch of its Job.
+
+    The pods get their grace period, whatever state they are in, and a schedule
+    behind the Job goes on; `suspend` would hold up both.
+
+    Args:
+        reason: "stopped" for a user's stop; anything else is a failure.
+        details: `category` and `message` of a failure, for the diagnosis.
+    """
+    return {
+        "metadata": {"annotations": {names.END_ANNOTATION: _compact({"reason": reason, **details})}},
+        "spec": {"activeDeadlineSeconds": 1},
     }
 
 

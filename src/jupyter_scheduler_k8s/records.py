@@ -60,6 +60,11 @@ class JobRecord:
     owner: str = ""
     object_name: str = ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can change any more."""
+        return self.status in ("COMPLETED", "FAILED", "STOPPED")
+
 
 # What the annotation holds: what was asked for, not what became of it.
 _WRITTEN = (

@@ -27,11 +27,6 @@ class JobState:
     start_time: int | None = None
     end_time: int | None = None
 
-    @property
-    def ended(self) -> bool:
-        """Whether nothing can change any more."""
-        return self.status in (Status.COMPLETED, Status.FAILED, Status.STOPPED)
-
 
 def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float) -> JobState:
     """Where the job of this Job and these pods stands at `now` (seconds since the epoch)."""

@@ -1,0 +1,271 @@
+"""What a record and the settings become on the cluster."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.errors import BackendError, RecordError
+from jupyter_scheduler_k8s.manifests import BOOTSTRAP, Placement, credentials_secret, job_manifest
+from jupyter_scheduler_k8s.records import JobRecord, parse_job_data
+from jupyter_scheduler_k8s.resources import Resources, quota_resources
+
+JOB_ID = "3f0c8f5e-9d0a-4b52-9c11-0f3c1f6f4a10"
+
+
+def record(**changes: Any) -> JobRecord:
+    asked: dict[str, Any] = {
+        "job_id": JOB_ID,
+        "object_name": names.job_name(JOB_ID),
+        "owner": "mira",
+        "name": "Weekly report",
+        "input_filename": "weekly report.ipynb",
+        "runtime_environment_name": "default",
+        "output_formats": ["ipynb", "html"],
+        "parameters": {"region": '"north"', "price": "$(AWS_SECRET_ACCESS_KEY)"},
+        "create_time": 1_772_366_400_123,
+        "update_time": 1_772_366_400_123,
+    }
+    return JobRecord(**asked | changes)
+
+
+def config(**changes: Any) -> K8sConfig:
+    return K8sConfig(
+        **{"namespace": "team", "image": "ours:1", "s3_bucket": "jobs", "owner": "mira"} | changes
+    )
+
+
+def manifest(
+    *, resources: Resources | None = None, placement: Placement | None = None, **changes: Any
+) -> dict[str, Any]:
+    return job_manifest(
+        record(**changes),
+        config(),
+        resources=resources or Resources(),
+        placement=placement or Placement(context="kind-dev"),
+        credentials=True,
+    )
+
+
+def container(job: dict[str, Any], name: str) -> dict[str, Any]:
+    containers = job["spec"]["template"]["spec"]["containers"]
+    found: dict[str, Any] = next(entry for entry in containers if entry["name"] == name)
+    return found
+
+
+def test_the_whole_job_of_a_plain_notebook() -> None:
+    labels = {
+        "app.kubernetes.io/managed-by": "jupyter-scheduler-k8s",
+        "jupyter-scheduler.io/owner": "mira",
+        "jupyter-scheduler.io/job-id": JOB_ID,
+    }
+    secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+    assert manifest() == {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": f"nb-job-{JOB_ID}",
+            "namespace": "team",
+            "labels": labels,
+            "annotations": {
+                "jupyter-scheduler.io/job-data": json.dumps(
+                    {
+                        "schema": 1,
+                        "job_id": JOB_ID,
+                        "name": "Weekly report",
+                        "create_time": 1_772_366_400_123,
+                        "update_time": 1_772_366_400_123,
+                        "input_filename": "weekly report.ipynb",
+                        "runtime_environment_name": "default",
+                        "output_formats": ["ipynb", "html"],
+                        "parameters": {"region": '"north"', "price": "$(AWS_SECRET_ACCESS_KEY)"},
+                        "owner": "mira",
+                    },
+                    separators=(",", ":"),
+                )
+            },
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+            },
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"eks.amazonaws.com/skip-containers": "notebook"},
+                },
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "enableServiceLinks": False,
+                    "terminationGracePeriodSeconds": 60,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                        "runAsUser": 1000,
+                        "runAsGroup": 100,
+                        "fsGroup": 100,
+                        "fsGroupChangePolicy": "OnRootMismatch",
+                    },
+                    "containers": [
+                        {
+                            "name": "files",
+                            "image": "ours:1",
+                            "imagePullPolicy": "Never",
+                            "command": ["python", "-m", "notebook_job.files"],
+                            "envFrom": [
+                                {
+                                    "secretRef": {
+                                        "name": credentials_secret(config(), {})["metadata"]["name"]
+                                    }
+                                }
+                            ],
+                            "env": [
+                                {"name": "S3_BUCKET", "value": "jobs"},
+                                {"name": "S3_INPUT_PREFIX", "value": f"jobs/{JOB_ID}/input/"},
+                                {"name": "S3_OUTPUT_PREFIX", "value": f"jobs/{JOB_ID}/outputs/"},
+                                {"name": "NOTEBOOK_PATH", "value": "weekly report.ipynb"},
+                                {"name": "OUTPUT_PATH", "value": "output.ipynb"},
+                                {"name": "OUTPUT_FORMATS", "value": '["ipynb","html"]'},
+                                {
+                                    "name": "PARAMETERS",
+                                    "value": '{"region":"\\"north\\"",'
+                                    '"price":"$$(AWS_SECRET_ACCESS_KEY)"}',
+                                },
+                                {"name": "PACKAGE_INPUT_FOLDER", "value": "false"},
+                            ],
+                            "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+                            "securityContext": secure | {"readOnlyRootFilesystem": True},
+                            "volumeMounts": [
+                                {"name": "job", "mountPath": "/job"},
+                                {"name": "tmp", "mountPath": "/tmp"},
+                            ],
+                        },
+                        {
+                            "name": "notebook",
+                            "image": "ours:1",
+                            "imagePullPolicy": "Never",
+                            "args": ["python3", "-c", BOOTSTRAP],
+                            "resources": {},
+                            "securityContext": secure | {"readOnlyRootFilesystem": False},
+                            "volumeMounts": [{"name": "job", "mountPath": "/job"}],
+                        },
+                    ],
+                    "volumes": [
+                        {"name": "job", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {}},
+                    ],
+                },
+            },
+        },
+    }
+
+
+def test_a_record_is_read_back_as_it_was_written() -> None:
+    asked = record(
+        tags=["ü", "a b"],
+        package_input_folder=True,
+        runtime_environment_parameters={"k8s_cpu": "2"},
+        idempotency_token="once",
+    )
+    job = job_manifest(
+        asked, config(), resources=Resources(), placement=Placement(), credentials=False
+    )
+
+    read = parse_job_data(job)
+
+    assert read.parameters == asked.parameters
+    assert read.tags == ["ü", "a b"]
+    assert (read.idempotency_token, read.package_input_folder) == ("once", True)
+    assert read.create_time == asked.create_time
+
+
+def test_a_record_that_does_not_fit_is_refused_with_its_size() -> None:
+    with pytest.raises(RecordError, match="293 KiB, and 224 KiB is the most"):
+        manifest(parameters={"blob": "x" * 300_000})
+
+
+@pytest.mark.parametrize(
+    "annotation", [None, "{", "[]", '{"schema": 1}', '{"schema": "new"}', '{"schema": 99}']
+)
+def test_a_damaged_record_says_so(annotation: str | None) -> None:
+    annotations = {} if annotation is None else {names.JOB_DATA_ANNOTATION: annotation}
+    with pytest.raises(RecordError, match="nb-job-x"):
+        parse_job_data({"metadata": {"name": "nb-job-x", "annotations": annotations}})
+
+
+def test_what_the_user_gave_is_request_and_limit_and_nothing_else_is() -> None:
+    asked = Resources.from_parameters({"k8s_cpu": 2, "k8s_memory": "4Gi", "k8s_gpu": "1"})
+
+    assert container(manifest(resources=asked), "notebook")["resources"] == {
+        "requests": {"cpu": "2", "memory": "4Gi"},
+        "limits": {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"},
+    }
+
+
+def test_a_quota_is_satisfied_by_every_container() -> None:
+    quota = quota_resources(
+        [{"spec": {"hard": {"cpu": "4", "limits.memory": "8Gi", "pods": "10"}}}]
+    )
+    job = manifest(
+        resources=Resources(memory="2Gi"), placement=Placement(context="kind-dev", quota=quota)
+    )
+
+    assert quota == {"requests.cpu", "limits.memory"}
+    assert container(job, "notebook")["resources"] == {
+        "requests": {"cpu": "500m", "memory": "2Gi"},
+        "limits": {"memory": "2Gi"},
+    }
+    assert container(job, "files")["resources"] == {
+        "requests": {"cpu": "50m", "memory": "128Mi"},
+        "limits": {"memory": "1Gi"},
+    }
+
+
+@pytest.mark.parametrize("gpu", ["-1", "1.5", -1, 1.5, "one", True])
+def test_a_gpu_count_that_is_none_is_refused(gpu: object) -> None:
+    with pytest.raises(BackendError, match="k8s_gpu"):
+        Resources.from_parameters({"k8s_gpu": gpu})
+
+
+@pytest.mark.parametrize("gpu", ["0", 0, "", None])
+def test_no_gpu_asks_for_none(gpu: object) -> None:
+    assert Resources.from_parameters({"k8s_gpu": gpu}).gpu == ""
+
+
+def test_an_image_of_the_user_runs_the_notebook_and_ours_moves_the_files() -> None:
+    job = manifest(
+        resources=Resources(image="team/image:2"), placement=Placement(context="production")
+    )
+
+    assert container(job, "notebook")["image"] == "team/image:2"
+    assert container(job, "notebook")["imagePullPolicy"] == "IfNotPresent"
+    assert container(job, "files")["image"] == "ours:1"
+    assert container(job, "files")["imagePullPolicy"] == "Always"
+
+
+def test_users_and_groups_can_be_left_to_the_platform() -> None:
+    job = job_manifest(
+        record(),
+        config(run_as_user=None, run_as_group=None),
+        resources=Resources(),
+        placement=Placement(),
+        credentials=False,
+    )
+
+    assert job["spec"]["template"]["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def test_only_the_files_container_is_given_credentials() -> None:
+    job = manifest()
+
+    assert not {"env", "envFrom"} & set(container(job, "notebook"))
+    assert "secretRef" in container(job, "files")["envFrom"][0]

@@ -1,0 +1,374 @@
+"""A table of Jobs and pods as Kubernetes shows them, and what a person must read of each."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.diagnosis import Category, diagnose, diagnosis_annotation
+from jupyter_scheduler_k8s.manifests import end_patch
+from jupyter_scheduler_k8s.objects import seconds
+from jupyter_scheduler_k8s.status import derive
+
+CREATED = "2026-03-01T12:00:00Z"
+NOW = seconds(CREATED) + 10
+
+
+def job(
+    *conditions: str,
+    annotations: dict[str, str] | None = None,
+    reason: str = "",
+    message: str = "",
+    **status: Any,
+) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "nb-job-a",
+            "creationTimestamp": CREATED,
+            "annotations": annotations or {},
+        },
+        "spec": {"activeDeadlineSeconds": 3600},
+        "status": {
+            "startTime": CREATED,
+            "conditions": [
+                {
+                    "type": condition,
+                    "status": "True",
+                    "reason": reason,
+                    "message": message,
+                    "lastTransitionTime": "2026-03-01T12:05:00Z",
+                }
+                for condition in conditions
+            ],
+            **status,
+        },
+    }
+
+
+def pod(
+    *,
+    phase: str = "Running",
+    notebook: dict[str, Any] | None = None,
+    files: dict[str, Any] | None = None,
+    conditions: list[dict[str, str]] | None = None,
+    limits: dict[str, str] | None = None,
+    created: str = CREATED,
+    **status: Any,
+) -> dict[str, Any]:
+    states = {names.NOTEBOOK_CONTAINER: notebook, names.FILES_CONTAINER: files}
+    return {
+        "metadata": {"name": "nb-job-a-x", "creationTimestamp": created},
+        "spec": {
+            "containers": [
+                {
+                    "name": names.NOTEBOOK_CONTAINER,
+                    "image": "registry.example/team/image:1",
+                    "resources": {"limits": limits or {}},
+                },
+                {"name": names.FILES_CONTAINER, "image": "ours:1"},
+            ]
+        },
+        "status": {
+            "phase": phase,
+            "conditions": conditions or [],
+            "containerStatuses": [
+                {"name": name, "state": state} for name, state in states.items() if state
+            ],
+            **status,
+        },
+    }
+
+
+def ended(code: int, reason: str = "Error", **summary: Any) -> dict[str, Any]:
+    found = {"exitCode": code, "reason": reason, "startedAt": "2026-03-01T12:00:02Z"}
+    return {"terminated": found | ({"message": json.dumps(summary)} if summary else {})}
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+RUNNING = {"running": {"startedAt": "2026-03-01T12:00:02Z"}}
+UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+STOPPED = end_patch("stopped")["metadata"]["annotations"]
+CELLS = {"total": 7, "finished": 2}
+
+
+@pytest.mark.parametrize(
+    ("kubernetes_job", "pods", "status"),
+    [
+        pytest.param(job(), [], "CREATED", id="no pod yet"),
+        pytest.param(job(), [pod(phase="Pending")], "QUEUED", id="pod waits"),
+        pytest.param(job(), [pod(files=RUNNING)], "QUEUED", id="only the files container runs"),
+        pytest.param(job(), [pod(notebook=RUNNING)], "IN_PROGRESS", id="notebook runs"),
+        pytest.param(
+            job(), [pod(notebook=ended(0), files=RUNNING)], "IN_PROGRESS", id="outputs on their way"
+        ),
+        pytest.param(
+            job(failed=1), [pod(notebook=RUNNING)], "IN_PROGRESS", id="a counter is no verdict"
+        ),
+        pytest.param(
+            job("SuccessCriteriaMet"), [pod(notebook=ended(0))], "IN_PROGRESS", id="not final yet"
+        ),
+        pytest.param(job("Complete"), [], "COMPLETED", id="complete, pods gone"),
+        pytest.param(job("Failed"), [], "FAILED", id="failed, pods gone"),
+        pytest.param(
+            job("FailureTarget", annotations=STOPPED),
+            [pod(notebook=RUNNING)],
+            "STOPPING",
+            id="ending",
+        ),
+        pytest.param(job("Failed", annotations=STOPPED), [], "STOPPED", id="stopped"),
+        pytest.param(
+            job("Complete", annotations=STOPPED), [], "COMPLETED", id="the stop came too late"
+        ),
+        pytest.param(
+            job(annotations={names.END_ANNOTATION: "not json"}),
+            [pod(notebook=RUNNING)],
+            "IN_PROGRESS",
+            id="a damaged annotation decides nothing",
+        ),
+    ],
+)
+def test_conditions_decide_on_the_status(
+    kubernetes_job: dict[str, Any], pods: list[dict[str, Any]], status: str
+) -> None:
+    assert derive(kubernetes_job, pods, NOW).status.value == status
+
+
+@pytest.mark.parametrize(
+    ("kubernetes_job", "pods", "category", "message"),
+    [
+        pytest.param(
+            job("Failed"),
+            [
+                pod(
+                    notebook=ended(20),
+                    files=ended(
+                        0, error={"name": "KeyError", "value": "'price'", "cell": 3}, cells=CELLS
+                    ),
+                )
+            ],
+            Category.CELL_ERROR,
+            "Cell 3 raised KeyError: 'price'",
+            id="cell error",
+        ),
+        pytest.param(
+            job("Failed"),
+            [
+                pod(
+                    notebook=ended(137, "OOMKilled"),
+                    files=ended(0, cells=CELLS),
+                    limits={"memory": "512Mi"},
+                )
+            ],
+            Category.OUT_OF_MEMORY,
+            "The notebook ran out of memory after 2 of 7 cells: it used more than its limit of"
+            " 512Mi. Ask for more memory, or read the data in smaller parts.",
+            id="whole container killed for memory",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(23), files=ended(0, cells=CELLS), limits={"memory": "1Gi"})],
+            Category.OUT_OF_MEMORY,
+            "The notebook ran out of memory after 2 of 7 cells: it used more than its limit of"
+            " 1Gi. Ask for more memory, or read the data in smaller parts.",
+            id="only the kernel killed for memory",
+        ),
+        pytest.param(
+            job("Failed"),
+            [
+                pod(
+                    phase="Failed",
+                    notebook=ended(137, "Error"),
+                    files=ended(33),
+                    reason="Evicted",
+                    message="The node was low on resource: memory. ",
+                )
+            ],
+            Category.EVICTED,
+            "The run was evicted from its node: The node was low on resource: memory. Run it"
+            " again; asking for the memory and disk it needs makes this rarer.",
+            id="evicted explains more than SIGKILL",
+        ),
+        pytest.param(
+            job("Failed"),
+            [
+                pod(
+                    phase="Failed",
+                    files=ended(33),
+                    conditions=[
+                        {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+                    ],
+                ),
+                pod(notebook=ended(27), files=ended(32), created="2026-03-01T12:03:00Z"),
+            ],
+            Category.DISRUPTED,
+            "The node of the run was lost. Run it again.",
+            id="the first pod was lost, its replacement refused to run twice",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(27), files=ended(32))],
+            Category.ALREADY_STARTED,
+            "The pod of this run was lost after its notebook had begun; notebooks have side"
+            " effects, so it was not started again. Run it again if that is safe.",
+            id="only the replacement is left",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(0), files=ended(31, message="S3 does not answer."))],
+            Category.OUTPUTS,
+            "S3 does not answer.",
+            id="outputs not stored",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(27), files=ended(30, message="The bucket is gone."))],
+            Category.INPUTS,
+            "The bucket is gone.",
+            id="inputs missing outranks the notebook that waited for them",
+        ),
+        pytest.param(
+            job("Failed"),
+            [
+                pod(
+                    notebook=ended(21),
+                    files=ended(0, message="No kernel julia; there are: python3."),
+                )
+            ],
+            Category.KERNEL_MISSING,
+            "No kernel julia; there are: python3.",
+            id="kernel missing",
+        ),
+        pytest.param(
+            job("Failed", annotations=STOPPED),
+            [pod(notebook=ended(24), files=ended(33))],
+            Category.STOPPED,
+            "The job was stopped. What it had computed can be downloaded.",
+            id="stopped",
+        ),
+        pytest.param(
+            job("Failed", reason="DeadlineExceeded"),
+            [],
+            Category.DEADLINE,
+            "The run took longer than its time limit of 3600 seconds. What it had computed can be"
+            " downloaded.",
+            id="time limit",
+        ),
+        pytest.param(
+            job("Failed", reason="BackoffLimitExceeded", message="Job has reached the limit"),
+            [],
+            Category.UNKNOWN,
+            "The run failed: Job has reached the limit.",
+            id="nothing is left that says why",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(137), files=ended(0, outcome="notebook-lost"))],
+            Category.UNKNOWN,
+            "The notebook's container ended by SIGKILL. Its log says more.",
+            id="killed from outside",
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(20), files=ended(0, error="forged", cells="forged"))],
+            Category.CELL_ERROR,
+            "A cell raised an error; see the notebook.",
+            id="the pod's words are not trusted",
+        ),
+    ],
+)
+def test_a_failure_says_why(
+    kubernetes_job: dict[str, Any], pods: list[dict[str, Any]], category: Category, message: str
+) -> None:
+    found = diagnose(kubernetes_job, pods)
+
+    assert (found.category, found.message) == (category, message)
+    assert derive(kubernetes_job, pods, NOW).message == message
+
+
+def test_a_kept_diagnosis_survives_its_pods() -> None:
+    gone = pod(notebook=ended(23), files=ended(0), limits={"memory": "1Gi"})
+    before = diagnose(job("Failed"), [gone])
+
+    kept = {names.DIAGNOSIS_ANNOTATION: diagnosis_annotation(before)}
+
+    assert diagnose(job("Failed", annotations=kept), []) == before
+
+
+@pytest.mark.parametrize(
+    ("waits", "message"),
+    [
+        (
+            "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are"
+            " available: 3 No preemption victims found for incoming pod.",
+            "Cannot schedule: No nodes with GPU available",
+        ),
+        (
+            "0/1 nodes are available: 1 Insufficient memory.",
+            "Cannot schedule: Insufficient memory available",
+        ),
+        (
+            "0/1 nodes are available: 1 Insufficient cpu.",
+            "Cannot schedule: Insufficient CPU available",
+        ),
+        (
+            "0/2 nodes are available: 2 node(s) had untolerated taint(s).",
+            "Cannot schedule: All nodes are reserved for other work (taints)",
+        ),
+        (
+            "no nodes available to schedule pods",
+            "Cannot schedule: no nodes available to schedule pods.",
+        ),
+    ],
+)
+def test_a_pod_without_a_node_says_why_after_30_seconds(waits: str, message: str) -> None:
+    pending = pod(phase="Pending", conditions=[UNSCHEDULABLE | {"message": waits}])
+
+    assert derive(job(), [pending], seconds(CREATED) + 29.9).message is None
+    assert derive(job(), [pending], seconds(CREATED) + 30).message == message
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            waiting("ErrImagePull", "manifest unknown"),
+            "The image registry.example/team/image:1 can't be pulled: manifest unknown. Check its"
+            " name, and that the cluster may read it.",
+        ),
+        (
+            waiting("ErrImageNeverPull"),
+            "The image registry.example/team/image:1 is not on the node, and its pull policy is"
+            " Never. Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",
+        ),
+        (
+            waiting(
+                "CreateContainerConfigError",
+                "container has runAsNonRoot and image will run as root (pod: ...)",
+            ),
+            "The image registry.example/team/image:1 runs as root, which this namespace doesn't"
+            " allow. Use an image with a user of its own, such as the usual Jupyter images.",
+        ),
+    ],
+)
+def test_a_container_that_cannot_start_says_why(state: dict[str, Any], message: str) -> None:
+    pending = pod(phase="Pending", notebook=state, files=RUNNING)
+
+    assert derive(job(), [pending], seconds(CREATED) + 31).message == message
+
+
+def test_times_come_from_the_container_and_the_condition() -> None:
+    found = derive(job("Failed"), [pod(notebook=ended(20))], NOW)
+
+    assert found.start_time == int(seconds("2026-03-01T12:00:02Z") * 1000)
+    assert found.end_time == int(seconds("2026-03-01T12:05:00Z") * 1000)
+
+
+def test_a_completed_run_tells_of_a_kernel_that_stood_in() -> None:
+    note = "The image has no kernel conda-env; its kernel python3 ran the notebook."
+    found = derive(job("Complete"), [pod(notebook=ended(0), files=ended(0, kernel_note=note))], NOW)
+
+    assert found.message == note
