@@ -1,0 +1,27 @@
+# Targets for the local environment; included by the Makefile at the root, which sets UV.
+UV ?= uv
+# Standard library only: no project environment is needed before the cluster is up.
+LOCAL_CLUSTER = PYTHONPATH=local-dev UV="$(UV)" $(UV) run --no-project --quiet --python '>=3.11' python -m local_cluster
+
+.PHONY: cluster cluster-status cluster-down delete-records image-build image-load test-images
+
+cluster: ## Bring up Kubernetes, an S3 server and the notebook image (safe to repeat)
+	@$(LOCAL_CLUSTER) up
+
+cluster-status: ## Say what runs
+	@$(LOCAL_CLUSTER) status
+
+cluster-down: ## Remove the local cluster with its records and S3 data
+	@$(LOCAL_CLUSTER) down
+
+delete-records: ## Delete all jobs and their files, and keep the cluster
+	@$(LOCAL_CLUSTER) delete-records
+
+image-build: ## Build the notebook image
+	@$(LOCAL_CLUSTER) image-build
+
+image-load: ## Build the notebook image and load it into the local cluster
+	@$(LOCAL_CLUSTER) image-load
+
+test-images: ## Build the images that the tests run notebooks in, and load them
+	@$(LOCAL_CLUSTER) test-images

@@ -1,0 +1,61 @@
+"""The S3 server: versitygw over a folder, with keys of its own for each cluster."""
+
+import json
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import binaries, processes
+from .layout import BUCKET, Layout
+from .processes import Daemon
+
+PORT = 7070
+REGION = "us-east-1"
+ROLE = "s3"
+
+
+@dataclass(frozen=True, slots=True)
+class S3:
+    """Where the server is, and how to log in."""
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+
+
+def up(layout: Layout, address: str) -> S3:
+    """Starts the server on ``address`` and makes the bucket."""
+    server = binaries.build(layout, binaries.S3_SERVER)
+    # The gateway treats each folder below its root as a bucket.
+    (layout.s3_data / BUCKET).mkdir(parents=True, exist_ok=True)
+    access_key, secret_key = _keys(layout.state / "s3-keys.json")
+    log = layout.logs / "s3.log"
+    daemon = Daemon(
+        ROLE,
+        [
+            *(server, "--port", f"{address}:{PORT}", "--region", REGION, "--quiet"),
+            *("posix", layout.s3_data),
+        ],
+        {"ROOT_ACCESS_KEY": access_key, "ROOT_SECRET_KEY": secret_key},
+    )
+    processes.ensure(layout.state, daemon, log=log)
+
+    def ready() -> bool:
+        try:
+            socket.create_connection((address, PORT), timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    processes.wait_until("The S3 server", ready, seconds=30, daemon=(layout.state, ROLE), log=log)
+    return S3(f"http://{address}:{PORT}", access_key, secret_key)
+
+
+def _keys(path: Path) -> tuple[str, str]:
+    if not path.exists():
+        path.touch(mode=0o600)
+        keys = {"access": secrets.token_hex(10).upper(), "secret": secrets.token_urlsafe(30)}
+        path.write_text(json.dumps(keys))
+    data = json.loads(path.read_text())
+    return data["access"], data["secret"]
