@@ -110,6 +110,21 @@ def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
     return None
 
 
+def never_began(pod: Mapping[str, Any]) -> Diagnosis:
+    """Of a pod whose notebook container ended before it could say that it lives."""
+    code = objects.terminated(pod, names.NOTEBOOK_CONTAINER).get("exitCode")
+    return Diagnosis(
+        Category.CONTAINER,
+        f"The notebook's container ended with exit code {code} before it began.",
+        "Its image needs python3, and an entry point that runs its arguments.",
+    )
+
+
+def is_kept(job: Mapping[str, Any]) -> bool:
+    """Whether the Job says itself why it failed, so that its pods may go."""
+    return _kept_diagnosis(job) is not None
+
+
 def diagnosis_annotation(diagnosis: Diagnosis) -> str:
     """A diagnosis as the annotation that survives the pods."""
     return json.dumps({**asdict(diagnosis), "category": diagnosis.category.name})

@@ -141,7 +141,9 @@ def end_patch(reason: str, **details: str) -> dict[str, Any]:
         details: `category` and `message` of a failure, for the diagnosis.
     """
     return {
-        "metadata": {"annotations": {names.END_ANNOTATION: _compact({"reason": reason, **details})}},
+        "metadata": {
+            "annotations": {names.END_ANNOTATION: _compact({"reason": reason, **details})}
+        },
         "spec": {"activeDeadlineSeconds": 1},
     }
 

@@ -31,6 +31,7 @@ NOTEBOOK_CONTAINER = "notebook"
 # The name part of staging_paths["ipynb"]; the other formats share its stem.
 OUTPUT_STEM = "output"
 RESULT_KEY = "result.json"
+STARTED_KEY = "started"
 SIDE_FILES_KEY = "files/"
 # No escaped path can have this name: a `%` in a path is written %25.
 TREE_KEY = "%tree"

@@ -1,0 +1,59 @@
+# Every target works in a fresh clone: what it needs is set up first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/jupyter-scheduler-k8s
+# Where uv isn't installed, this one, from PyPI, in a folder of its own.
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+RUN := $(UV) run --locked --quiet
+
+include local-dev/local.mk
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: environment
+environment: $(UV) ## install the locked Python environment into .venv
+	@$(UV) sync --locked --quiet
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@echo "uv is not installed: installing uv $(UV_VERSION) into $(CACHE)"
+	@bash local-dev/install-uv $(UV_VERSION) $(CACHE)/uv-$(UV_VERSION)
+
+.PHONY: demo
+demo: environment cluster ## run an example notebook on the cluster, from JupyterLab's REST API to its outputs
+	@PYTHONPATH=local-dev $(RUN) python -m local_lab demo
+
+.PHONY: lab
+lab: environment cluster ## start JupyterLab with this backend on the local cluster
+	@PYTHONPATH=local-dev $(RUN) python -m local_lab lab
+
+.PHONY: lint
+lint: environment ## format, lint, types and the import contract
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) mypy
+	@$(RUN) lint-imports
+
+.PHONY: test-unit
+test-unit: environment ## unit and fault tests: no cluster, no network
+	@$(RUN) pytest -q tests/unit tests/faults
+
+.PHONY: test-cluster
+test-cluster: environment cluster test-images ## tests on the local cluster
+	@$(RUN) pytest -q tests/cluster
+
+.PHONY: test
+test: lint test-unit test-cluster ## everything that CI runs
+
+.PHONY: wheel
+wheel: environment ## build the package
+	@$(UV) build --quiet --out-dir dist && ls dist
+
+.PHONY: clean
+clean: cluster-down ## stop the cluster and remove what was built here
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist

@@ -1,0 +1,229 @@
+"""The parts of one server, put together: settings, API client, watch, S3.
+
+Made when the server starts, at no cost; connected at first use.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from functools import cached_property
+from logging import Logger
+from typing import Any
+
+from jupyter_scheduler_k8s import manifests, names, records
+from jupyter_scheduler_k8s.cluster import ClusterClient, KubernetesTransport, RecordCache, Reflector
+from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.database import CacheSource, K8sSession
+from jupyter_scheduler_k8s.errors import ClusterError, ClusterUnavailable
+from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
+from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.resources import quota_resources
+from jupyter_scheduler_k8s.storage import Storage
+from jupyter_scheduler_k8s.supervisor import Supervisor
+from jupyter_scheduler_k8s.views import job_record
+
+# How long a request waits for the first list of records before it says why
+# there is none.
+_FIRST_LIST_SECONDS = 20
+# The kubelet and the Job controller need some seconds around the grace period.
+_END_SECONDS = GRACE_SECONDS + 30
+
+
+class Backend:
+    """What the scheduler, the downloads and the sessions of one server share."""
+
+    def __init__(self, *, config: K8sConfig, log: Logger) -> None:
+        self.config = config
+        self.log = log
+        self.client = ClusterClient(config.namespace)
+        self.cache = RecordCache(job_record, log=log)
+        self._ends = _Ends()
+        self.cache.on_change(self._ends.changed)
+        self._reflectors = [
+            Reflector(
+                KubernetesTransport(
+                    self.client.connection,
+                    namespace=config.namespace,
+                    resource=resource,
+                    label_selector=records.selector(config.owner),
+                ),
+                sink,
+                log=log,
+            )
+            for resource, sink in (("jobs", self.cache.jobs), ("pods", self.cache.pods))
+        ]
+
+        self._supervisor = Supervisor(
+            client=self.client,
+            cache=self.cache,
+            scheduling_timeout=config.scheduling_timeout,
+            log=log,
+            has_begun=self._has_begun,
+        )
+        self._starting = threading.Lock()
+        self._started = False
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The bucket.
+
+        Raises:
+            ConfigurationError: none is set, or its address is none.
+        """
+        return Storage(
+            bucket=self.config.require_bucket(),
+            endpoint_url=self.config.s3_endpoint_url,
+            ca_bundle=self.config.s3_ca_bundle,
+        )
+
+    def session(self) -> K8sSession:
+        """A session over the records of this server's owner."""
+        return K8sSession(CacheSource(self.cache))
+
+    def start(self) -> None:
+        """Start mirroring the records; cheap where that has begun."""
+        with self._starting:
+            if not self._started:
+                self._started = True
+                self._supervisor.start()
+        for reflector in self._reflectors:
+            reflector.start()
+
+    def close(self) -> None:
+        """End the mirroring."""
+        for reflector in self._reflectors:
+            reflector.stop()
+        self._supervisor.stop()
+
+    async def synced(self) -> None:
+        """Wait until the records are there, which they are but for a server's first use.
+
+        Raises:
+            ClusterError: they are not, and why.
+        """
+        self.start()
+        if not await self.cache.when_synced(_FIRST_LIST_SECONDS):
+            raise ClusterUnavailable(
+                self.cache.problem()
+                or f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds:"
+                " check that the cluster runs and that KUBECONFIG names it."
+            )
+
+    async def placement(self) -> Placement:
+        """What manifests need to know of the cluster as it is now."""
+
+        def look() -> Placement:
+            return Placement(
+                context=self.client.active_context(),
+                quota=quota_resources(self.client.resource_quotas()),
+            )
+
+        placement, region, certificate = await all_or_nothing(
+            asyncio.to_thread(look), self.storage.region(), self.storage.ca_certificates()
+        )
+        return Placement(
+            context=placement.context,
+            quota=placement.quota,
+            region=region,
+            ca_certificate=certificate,
+        )
+
+    async def share_credentials(self) -> bool:
+        """Bring the S3 credentials to where the pods read them.
+
+        Written with every job: so it is there although somebody deleted it, and
+        holds what is valid now.
+
+        Returns:
+            Whether there are any; False where pods have an identity of their own.
+        """
+        found = await self.storage.pod_credentials()
+        if found is None:
+            return False
+        secret = manifests.credentials_secret(self.config, found.data)
+        await asyncio.to_thread(self.client.apply_secret, secret)
+        return True
+
+    async def ended(self, record: JobRecord) -> None:
+        """Wait until a run that is being ended has ended.
+
+        Raises:
+            ClusterError: it hasn't within its grace period.
+        """
+        if not await self._ends.wait(record.object_name, self._has_ended, seconds=_END_SECONDS):
+            raise ClusterError(
+                f"The run {record.job_id} is still being stopped: wait a minute, and try again."
+            )
+
+    def warm_up(self) -> None:
+        """Import the Kubernetes client, in a thread, before the first request needs it."""
+
+        def load() -> None:
+            try:
+                self.client.active_context()
+            except Exception as error:  # noqa: BLE001
+                # A server without a cluster starts all the same; its requests say why they fail.
+                self.log.warning("%s", error)
+
+        threading.Thread(target=load, name="kubernetes-import", daemon=True).start()
+
+    def _has_begun(self, job: Mapping[str, Any]) -> bool:
+        """Whether the notebook of this Job has begun, by its marker. Blocking."""
+        job_id = job["metadata"]["labels"][names.JOB_ID_LABEL]
+        outputs = names.output_prefix(job_id)
+        stored = asyncio.run(self.storage.list(outputs))
+        return any(found.key == outputs + names.STARTED_KEY for found in stored)
+
+    def _has_ended(self, name: str) -> bool:
+        found = self.cache.objects(name)
+        return found is None or job_record(*found, time.time()).ended
+
+
+class _Ends:
+    """Wakes those who wait for the end of a run. `changed` may come from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
+
+    def changed(self, name: str) -> None:
+        with self._lock:
+            waiting = list(self._waiting.get(name, ()))
+        for loop, event in waiting:
+            loop.call_soon_threadsafe(event.set)
+
+    async def wait(self, name: str, ended: Any, *, seconds: float) -> bool:
+        """Whether `ended(name)` became true within that time."""
+        event = asyncio.Event()
+        waiter = (asyncio.get_running_loop(), event)
+        with self._lock:
+            self._waiting.setdefault(name, []).append(waiter)
+        try:
+            async with asyncio.timeout(seconds):
+                while not ended(name):
+                    await event.wait()
+                    event.clear()
+        except TimeoutError:
+            return False
+        finally:
+            with self._lock:
+                self._waiting[name].remove(waiter)
+                if not self._waiting[name]:
+                    del self._waiting[name]
+        return True
+
+
+async def all_or_nothing(*parts: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
+    """The results of coroutines that run side by side.
+
+    Raises:
+        Exception: that of the first that failed, after the others have been
+            cancelled and have ended.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return tuple(task.result() for task in tasks)

@@ -1,0 +1,32 @@
+"""The server extension: puts our parts into a server whose scheduler is ours.
+
+Extensions load in the order of their names, so this one comes after
+jupyter_scheduler and finds what that put into the server's settings. With
+another scheduler it changes nothing.
+"""
+
+from typing import Any
+
+from jupyter_scheduler_k8s.downloads import K8sJobFilesManager
+from jupyter_scheduler_k8s.scheduler import K8sScheduler
+
+
+def load(server: Any) -> None:
+    """Replace upstream's download of job files, whose forked process hangs beside obstore.
+
+    Args:
+        server: the running `jupyter_server.serverapp.ServerApp`.
+    """
+    settings = server.web_app.settings
+    scheduler = settings.get("scheduler")
+    if not isinstance(scheduler, K8sScheduler):
+        return
+    settings["job_files_manager"] = K8sJobFilesManager(scheduler=scheduler)
+    config = scheduler.backend.config
+    server.log.info(
+        "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
+        config.namespace,
+        config.s3_bucket or "(none set)",
+    )
+    # Importing the Kubernetes client takes long enough to be felt at start-up.
+    server.io_loop.call_later(1, scheduler.backend.warm_up)

@@ -1,0 +1,142 @@
+"""What a server does for runs beside answering requests, in one thread for all of them.
+
+- A run that can't begin (no node, no image, a container that can't start) is
+  ended when its time is up: Kubernetes would let it wait for ever.
+- Why a run failed is written onto its Job, because pods don't last.
+
+Everything is read off the mirror and may be done twice, by two servers or after
+a crash, with the same result. While no server is alive, a run that can't begin
+waits; the next server ends it.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from logging import Logger
+from typing import Any
+
+from jupyter_scheduler_k8s import diagnosis, manifests, names, objects
+from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
+from jupyter_scheduler_k8s.diagnosis import Diagnosis
+from jupyter_scheduler_k8s.errors import BackendError, NotFound
+
+# How long the notebook's container may be gone, with the other still waiting
+# for it, before the run is looked at.
+_LONE_SECONDS = 30
+
+
+class Supervisor:
+    """Watches over the runs of one owner. Idle until one changes or its time is up."""
+
+    def __init__(
+        self,
+        *,
+        client: ClusterClient,
+        cache: RecordCache,
+        scheduling_timeout: float,
+        log: Logger,
+        has_begun: Callable[[Mapping[str, Any]], bool],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            client: writes.
+            cache: what is read.
+            scheduling_timeout: seconds from a pod's creation within which it must begin.
+            log: where what can't be done is said.
+            has_begun: whether the marker of a Job's run is in S3.
+            wall_clock: seconds since the epoch.
+        """
+        self._client = client
+        self._cache = cache
+        self._timeout = scheduling_timeout
+        self._log = log
+        self._has_begun = has_begun
+        self._wall_clock = wall_clock
+        self._changed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._due: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        cache.on_change(self._changed.put)
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing."""
+        self._changed.put(None)
+
+    def _run(self) -> None:
+        while True:
+            wait = min(self._due.values(), default=float("inf")) - self._wall_clock()
+            try:
+                name = self._changed.get(timeout=None if wait == float("inf") else max(wait, 0))
+            except queue.Empty:
+                for due, at in list(self._due.items()):
+                    if at <= self._wall_clock():
+                        self._safely(due)
+                continue
+            if name is None:
+                return
+            self._safely(name)
+
+    def _safely(self, name: str) -> None:
+        try:
+            self.look(name)
+        except NotFound:
+            self._due.pop(name, None)
+        except BackendError as error:
+            self._log.warning("%s was not looked after: %s", name, error)
+            self._due[name] = self._wall_clock() + _LONE_SECONDS
+        except Exception:  # noqa: BLE001 - one run must not end the care for the others
+            self._log.exception("%s could not be looked after.", name)
+            self._due.pop(name, None)
+
+    def look(self, name: str) -> None:
+        """Do what the Job of this name needs now; remember when to look again."""
+        self._due.pop(name, None)
+        found = self._cache.objects(name)
+        if found is None:
+            return
+        job, pods = found
+        if objects.condition(job, "Complete", "Failed", "FailureTarget"):
+            self._keep_diagnosis(job, pods)
+        elif pods and diagnosis.end_reason(job) is None:
+            self._end_if_overdue(job, objects.newest_first(pods)[0])
+
+    def _keep_diagnosis(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> None:
+        if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
+            return
+        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods))
+        self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
+
+    def _end_if_overdue(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
+        name, now = job["metadata"]["name"], self._wall_clock()
+        why = diagnosis.waiting_reason(pod)
+        if why is not None:
+            at = objects.seconds(pod["metadata"]["creationTimestamp"]) + self._timeout
+        elif ended := objects.terminated(pod, names.NOTEBOOK_CONTAINER).get("finishedAt"):
+            if objects.terminated(pod, names.FILES_CONTAINER):
+                return
+            at = objects.seconds(ended) + _LONE_SECONDS
+        else:
+            return
+        if now < at:
+            self._due[name] = at
+            return
+        if why is None:
+            if self._has_begun(job):
+                return
+            why = diagnosis.never_began(pod)
+        self._end(job, why)
+
+    def _end(self, job: Mapping[str, Any], why: Diagnosis) -> None:
+        self._patch(
+            job,
+            manifests.end_patch("failed", category=why.category.name, message=why.message),
+        )
+
+    def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
+        with self._cache.writing() as write:
+            write.put(self._client.patch_job(job["metadata"]["name"], body))
