@@ -4,7 +4,6 @@ obstore has a chain of its own, without profiles, SSO or assumed roles. boto3 is
 imported at first use: the import takes half a second.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -38,8 +37,6 @@ _IDENTITIES = frozenset({"assume-role-with-web-identity", "container-role", "iam
 _REREAD = 60.0
 # obstore asks again when less than 5 minutes are left (object_store's TokenCache).
 _LIFETIME = timedelta(minutes=10)
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

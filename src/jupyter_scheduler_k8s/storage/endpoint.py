@@ -31,21 +31,29 @@ def check_endpoint_url(url: str) -> str:
     Raises:
         ConfigurationError: it is no http(s) address, or holds more than one.
     """
-    parts = urlsplit(url)
     # The value isn't repeated: people put credentials into such addresses.
-    if url and (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.username is not None
-        or parts.password is not None
-        or parts.query
-        or parts.fragment
-    ):
+    if url and not _is_address(url):
         raise ConfigurationError(
             "S3_ENDPOINT_URL must be an address like https://storage.googleapis.com or "
             "http://minio.example:9000, with neither user nor query."
         )
     return url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading a port that is no number raises.
+        _ = parts.port
+    except ValueError:
+        return False
+    return bool(
+        parts.scheme in ("http", "https")
+        and parts.hostname
+        and parts.username is None
+        and not parts.query
+        and not parts.fragment
+    )
 
 
 def find_endpoint(*, bucket: str, endpoint_url: str, region: str) -> Endpoint:
