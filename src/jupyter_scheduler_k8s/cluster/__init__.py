@@ -1,0 +1,23 @@
+"""Everything that talks to the Kubernetes API: the only importer of `kubernetes`.
+
+    client      writes and one-shot reads
+    reflector   a list and a watch of one kind, for ever
+    cache       what reflectors feed and readers ask
+    transport, connection, failures, backoff   what the three are made of
+"""
+
+from jupyter_scheduler_k8s.cluster.cache import RecordCache
+from jupyter_scheduler_k8s.cluster.client import ClusterClient
+from jupyter_scheduler_k8s.cluster.connection import Connection
+from jupyter_scheduler_k8s.cluster.failures import AlreadyExists
+from jupyter_scheduler_k8s.cluster.reflector import Reflector
+from jupyter_scheduler_k8s.cluster.transport import KubernetesTransport
+
+__all__ = [
+    "AlreadyExists",
+    "ClusterClient",
+    "Connection",
+    "KubernetesTransport",
+    "RecordCache",
+    "Reflector",
+]

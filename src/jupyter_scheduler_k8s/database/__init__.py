@@ -1,0 +1,16 @@
+"""The SQLAlchemy-shaped face of the records: manager, session, query, and their sources."""
+
+from jupyter_scheduler_k8s.database.manager import K8sDatabaseManager
+from jupyter_scheduler_k8s.database.query import K8sQuery, RecordWriter
+from jupyter_scheduler_k8s.database.session import K8sSession
+from jupyter_scheduler_k8s.database.sources import CacheSource, LiveSource, RecordSource
+
+__all__ = [
+    "CacheSource",
+    "K8sDatabaseManager",
+    "K8sQuery",
+    "K8sSession",
+    "LiveSource",
+    "RecordSource",
+    "RecordWriter",
+]
