@@ -28,8 +28,12 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory(prefix="notebook-job-", ignore_cleanup_errors=True) as job:
         programs = [
-            subprocess.Popen([sys.executable, "-m", "notebook_job.files", job]),
-            subprocess.Popen([sys.executable, "-c", bootstrap, job], env=environment),
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "notebook_job.files", job]
+            ),
+            subprocess.Popen(  # noqa: S603
+                [sys.executable, "-c", bootstrap, job], env=environment
+            ),
         ]
 
         def forward(number: int, _frame: object) -> None:

@@ -69,7 +69,8 @@ def exporter_name(output_format: str) -> str:
 def _load(path: Path) -> Any:
     import nbformat
 
-    notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    reads: Any = nbformat.reads
+    notebook = reads(path.read_text(encoding="utf-8"), as_version=4)
     language = notebook.metadata.get("language_info")
     if isinstance(language, dict):
         # The script exporter imports whatever class the notebook names here.
@@ -79,66 +80,76 @@ def _load(path: Path) -> Any:
     return notebook
 
 
-def _exporter(name: str) -> Any:
-    import nbconvert
+class Exporters:
+    """nbconvert's exporters by format, each made once: making one costs more than its work."""
 
-    try:
-        exporter = nbconvert.get_exporter(name)()
-    except nbconvert.exporters.ExporterNameError:
-        raise CannotConvert(f'The format "{name}" is not known to nbconvert.') from None
-    if name == "markdown":
-        # Images become part of the text; beside it they would be lost.
-        exporter.register_preprocessor(
-            nbconvert.preprocessors.ExtractOutputPreprocessor(enabled=False), enabled=False
-        )
-        exporter._preprocessors = [
-            step
-            for step in exporter._preprocessors
-            if not isinstance(step, nbconvert.preprocessors.ExtractOutputPreprocessor)
-        ]
-    return exporter
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
 
+    def get(self, output_format: str) -> Any:
+        """The exporter of a format.
 
-def convert(request: Mapping[str, str]) -> int:
-    """Write the requested output; return its size in bytes.
+        Raises:
+            CannotConvert: there is none, or it can't work here.
+        """
+        name = exporter_name(output_format)
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
-    Raises:
-        CannotConvert: see there.
-    """
-    name = exporter_name(request["format"])
-    exporter = _exporter(name)
-    resources = {"metadata": {"name": request["title"]}}
-    body, _ = exporter.from_notebook_node(_load(Path(request["notebook"])), resources=resources)
-    data = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
-    Path(request["output"]).write_bytes(data)
-    return len(data)
+    @staticmethod
+    def _make(name: str) -> Any:
+        import nbconvert
+        from traitlets.config import Config
 
-
-def _warm_up(formats: list[str]) -> None:
-    """Make each exporter once, with its templates, while nothing waits for it."""
-    import nbformat
-
-    empty = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell("1"), nbformat.v4.new_markdown_cell("1")],
-        metadata={"language_info": {"name": "python"}},
-    )
-    for output_format in formats:
+        library: Any = nbconvert
         try:
-            _exporter(exporter_name(output_format)).from_notebook_node(empty)
-        except Exception:  # noqa: BLE001, PERF203, S110
-            # The real request says what is wrong.
-            pass
+            found = library.get_exporter(name)
+        except library.exporters.ExporterNameError:
+            raise CannotConvert(f'The format "{name}" is not known to nbconvert.') from None
+        if name != "markdown":
+            return found()
+        # Images become part of the text: as files beside it they would be lost.
+        return found(config=Config({"ExtractOutputPreprocessor": {"enabled": False}}))
 
+    def warm_up(self, formats: list[str]) -> None:
+        """Make the exporters of `formats`, with their templates, while nothing waits for them."""
+        import nbformat
 
-def _answer(line: str) -> dict[str, object]:
-    try:
-        return {"size": convert(json.loads(line))}
-    except CannotConvert as error:
-        return {"error": str(error)}
-    except RecursionError:
-        return {"error": "The notebook is nested too deeply to be converted."}
-    except Exception as error:  # noqa: BLE001
-        return {"error": f"nbconvert failed: {type(error).__name__}: {str(error)[:300]}"}
+        library: Any = nbformat.v4
+        empty = library.new_notebook(
+            cells=[library.new_code_cell("1"), library.new_markdown_cell("1")],
+            metadata={"language_info": {"name": "python"}},
+        )
+        for output_format in formats:
+            # What is wrong, the real request says.
+            with contextlib.suppress(Exception):
+                self.get(output_format).from_notebook_node(empty)
+
+    def convert(self, request: Mapping[str, str]) -> int:
+        """Write the requested output; return its size in bytes.
+
+        Raises:
+            CannotConvert: see `get`.
+        """
+        exporter = self.get(request["format"])
+        notebook = _load(Path(request["notebook"]))
+        resources = {"metadata": {"name": request["title"]}}
+        body, _ = exporter.from_notebook_node(notebook, resources=resources)
+        data = body.encode("utf-8", "replace") if isinstance(body, str) else bytes(body)
+        Path(request["output"]).write_bytes(data)
+        return len(data)
+
+    def answer(self, line: str) -> dict[str, object]:
+        """The answer to one request."""
+        try:
+            return {"size": self.convert(json.loads(line))}
+        except CannotConvert as error:
+            return {"error": str(error)}
+        except RecursionError:
+            return {"error": "The notebook is nested too deeply to be converted."}
+        except Exception as error:  # noqa: BLE001
+            return {"error": f"nbconvert failed: {type(error).__name__}: {str(error)[:300]}"}
 
 
 def main() -> None:
@@ -149,9 +160,10 @@ def main() -> None:
     # Only answers go where answers are read; whatever a library prints goes to the log.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    _warm_up(json.loads(sys.argv[1]) if len(sys.argv) > 1 else [])
+    exporters = Exporters()
+    exporters.warm_up(json.loads(sys.argv[1]) if len(sys.argv) > 1 else [])
     for line in sys.stdin:
-        answers.write(json.dumps(_answer(line)) + "\n")
+        answers.write(json.dumps(exporters.answer(line)) + "\n")
         answers.flush()
 
 

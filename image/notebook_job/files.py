@@ -164,7 +164,9 @@ class Files:
         stored = None
         due = time.monotonic() + min(3.0, CHECKPOINT_SECONDS)
         while not ended.done():
-            waiting = {ended, terminated} if not terminated.done() else {ended}
+            waiting: set[asyncio.Future[Any]] = {ended}
+            if not terminated.done():
+                waiting.add(terminated)
             await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             # A pod that is evicted may have 2 s: nothing is waited for then.
             if ended.done() or (time.monotonic() < due and not terminated.done()):

@@ -23,8 +23,7 @@ def hold(control: Volume, name: str) -> int:
     fresh = f"{name}.{os.getpid()}"
     handle = control.create(fresh)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    folder = control.root
-    os.replace(folder / fresh, folder / name)
+    control.rename(fresh, name)
     return handle
 
 

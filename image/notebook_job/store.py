@@ -251,8 +251,10 @@ class Store:
             reason = "the server did not answer in time"
         elif isinstance(error, BaseError):
             reason = type(error).__name__
+        elif isinstance(error, OSError) and error.errno:
+            reason = os.strerror(error.errno)
         else:
-            reason = f"{type(error).__name__} {os.strerror(error.errno) if isinstance(error, OSError) and error.errno else ''}".strip()
+            reason = type(error).__name__
         return without_secrets(f"Could not {what} in bucket {self._bucket}: {reason}.")
 
 

@@ -121,10 +121,18 @@ class Volume:
         fresh = f"{path}.new"
         with os.fdopen(self.create(fresh), "wb") as file:
             file.write(data)
-        *folders, name = path.split("/")
+        self.rename(fresh, path)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give the file `old` the name `new`, in the same folder, in the place of any other.
+
+        Raises:
+            Refused: something in its way is no folder.
+        """
+        *folders, name = old.split("/")
         try:
             with self._folder(folders) as folder:
-                os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.rename(name, new.rpartition("/")[2], src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as error:
             raise Refused(_reason(error)) from None
 

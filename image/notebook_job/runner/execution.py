@@ -43,7 +43,7 @@ class Ending:
     error: CellError | None = None
 
 
-class _Client(nbclient.NotebookClient):  # type: ignore[misc]
+class _Client(nbclient.NotebookClient):
     """nbclient, telling when outputs change."""
 
     on_output: Callable[[], None] = staticmethod(lambda: None)
@@ -164,7 +164,8 @@ class Execution:
 
     async def _read_language(self) -> None:
         client = self._client
-        reply = await client.async_wait_for_reply(client.kc.kernel_info())
+        kernel: Any = client.kc
+        reply = await client.async_wait_for_reply(await _awaited(kernel.kernel_info()))
         language = reply["content"].get("language_info") if reply else None
         if language:
             self._notebook.metadata["language_info"] = language

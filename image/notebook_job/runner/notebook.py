@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import nbformat as _nbformat
+
+# Its functions have no types.
+nbformat: Any = _nbformat
 
 # Cells have ids from format 4.5 on; before, an id makes the notebook invalid.
 _CELL_IDS = (4, 5)
@@ -44,7 +46,7 @@ def read(path: Path) -> Any:
         )
     try:
         return _complete(nbformat.reads(text, as_version=4))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         raise NotebookInvalid(
             f'The notebook "{name}" does not follow the notebook format: '
             f"{type(error).__name__}: {error}."
@@ -53,11 +55,13 @@ def read(path: Path) -> Any:
 
 def _complete(notebook: Any) -> Any:
     """Give each cell what execution relies on; old and hand-made notebooks lack some of it."""
-    if not isinstance(notebook.setdefault("metadata", nbformat.NotebookNode()), dict):
+    metadata: object = notebook.setdefault("metadata", nbformat.NotebookNode())
+    cells: Any = notebook.setdefault("cells", [])
+    if not isinstance(metadata, dict):
         raise TypeError("its metadata are no object")
-    if not isinstance(notebook.setdefault("cells", []), list):
+    if not isinstance(cells, list):
         raise TypeError("its cells are no list")
-    for number, cell in enumerate(notebook.cells, start=1):
+    for number, cell in enumerate(cells, start=1):
         if not isinstance(cell, dict) or not isinstance(cell.get("cell_type"), str):
             raise TypeError(f"cell {number} has no type")
         source = cell.setdefault("source", "")
@@ -67,9 +71,9 @@ def _complete(notebook: Any) -> Any:
             raise TypeError(f"the source of cell {number} is no text")
         if not isinstance(cell.setdefault("metadata", nbformat.NotebookNode()), dict):
             raise TypeError(f"the metadata of cell {number} are no object")
-        if not isinstance(cell.metadata.get("tags", []), list):
+        if not isinstance(cell["metadata"].get("tags", []), list):
             raise TypeError(f"the tags of cell {number} are no list")
-        if cell.cell_type == "code":
+        if cell["cell_type"] == "code":
             # What an earlier run left is not this run's output.
             cell["outputs"] = []
             cell["execution_count"] = None
@@ -109,7 +113,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader sees the old content or the new, never a part."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_bytes(data)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def write(notebook: Any, path: Path) -> None:
