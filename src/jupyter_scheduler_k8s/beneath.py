@@ -139,6 +139,9 @@ class NewFile:
         """Give the file its name. Nothing may be called after this."""
         try:
             with self._spoken():
+                # Else a machine that loses power may keep the name without the bytes,
+                # and the next download would take the file for whole.
+                os.fsync(self._descriptor)
                 os.replace(
                     self._temporary,
                     self._name,

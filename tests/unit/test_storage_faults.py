@@ -80,10 +80,14 @@ def no_answer(kind: str, source: str) -> str:
         (GenericError(no_answer("Timeout", "source: TimedOut")), errors.StorageUnavailable,
          "S3 at http://s3.example:9000 doesn't answer (no answer in time); check S3_ENDPOINT_URL "
          "and the network."),
-        (GenericError(no_answer("Connect", "invalid peer certificate: UnknownIssuer")),
+        (GenericError(no_answer("Connect", "InvalidCertificate( UnknownIssuer )")),
          errors.StorageUnavailable,
          "The certificate of S3 at http://s3.example:9000 isn't trusted; set S3_CA_BUNDLE to a "
          "PEM file with its authority's certificate."),
+        (GenericError(no_answer("Connect", "InvalidCertificate( NotValidForNameContext {} )")),
+         errors.StorageUnavailable,
+         "The certificate of S3 at http://s3.example:9000 is for another name; S3_ENDPOINT_URL "
+         "must have the name that it is for."),
         (GenericError(s3_error("400 Bad Request", "KeyTooLongError")), errors.StorageError,
          "S3 at http://s3.example:9000 refused to store 'x' (KeyTooLongError)."),
         (UnauthenticatedError("planted body"), errors.StorageError,

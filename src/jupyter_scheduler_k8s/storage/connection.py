@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from jupyter_scheduler_k8s.errors import BackendError, StorageDenied
+from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError, StorageDenied
 from jupyter_scheduler_k8s.storage.credentials import Credentials
 from jupyter_scheduler_k8s.storage.endpoint import (
     DEFAULT_REGION,
+    Endpoint,
     find_endpoint,
     read_certificates,
 )
@@ -120,12 +121,24 @@ class Connection:
                 virtual_hosted_style_request=endpoint.virtual_hosted,
                 region=region,
                 skip_signature=False,
+                s3_express=False,
                 disable_bulk_delete=True,
                 client_options=options,
                 retry_config=retries,
                 credential_provider=self.credentials,
             )
 
+        try:
+            return self._make_both(make, endpoint)
+        # obstore raises its own exceptions and ValueError; only the settings are at fault.
+        except Exception as error:  # noqa: BLE001
+            kind = type(error).__name__
+        raise ConfigurationError(
+            f"The S3 settings can't be used ({kind}); check S3_BUCKET, S3_ENDPOINT_URL, "
+            "AWS_REGION and the certificates in S3_CA_BUNDLE."
+        )
+
+    def _make_both(self, make: Callable[..., Any], endpoint: Endpoint) -> Stores:
         # A retry may begin within the retry time-out, and then takes the time-out at
         # most: 50 s where something accepts connections and never answers.
         quick = make(

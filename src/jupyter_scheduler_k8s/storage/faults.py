@@ -31,7 +31,20 @@ _OTHER_REGION = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "StorageFull"})
-_CERTIFICATE = re.compile(r"certificate|UnknownIssuer|self.signed", re.IGNORECASE)
+# rustls' words in obstore's text, and what to do about each.
+_TLS = (
+    ("NotValidForName", "is for another name; S3_ENDPOINT_URL must have the name that it is for"),
+    ("Expired", "has expired; renew it"),
+    ("NotValidYet", "isn't valid yet; check this machine's clock"),
+    (
+        "CaUsedAsEndEntity",
+        "is an authority's (CA:TRUE); give the server one of its own, signed by that authority",
+    ),
+    (
+        "InvalidCertificate",
+        "isn't trusted; set S3_CA_BUNDLE to a PEM file with its authority's certificate",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +124,12 @@ def _unavailable(text: str, code: str, status: str, *, place: Place) -> StorageU
             f"S3 at {place.endpoint} can't answer now ({code or f'HTTP {status}'}); "
             "try again later."
         )
-    if _CERTIFICATE.search(text):
+    for word, remedy in _TLS:
+        if word in text:
+            return StorageUnavailable(f"The certificate of S3 at {place.endpoint} {remedy}.")
+    if "InvalidContentType" in text:
         return StorageUnavailable(
-            f"The certificate of S3 at {place.endpoint} isn't trusted; set S3_CA_BUNDLE to "
-            "a PEM file with its authority's certificate."
+            f"S3 at {place.endpoint} doesn't speak TLS; S3_ENDPOINT_URL must begin with http://."
         )
     why = "no answer in time" if "TimedOut" in text or "Timeout" in text else "no connection"
     return StorageUnavailable(
