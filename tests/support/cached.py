@@ -91,9 +91,7 @@ def cache_of(
 ) -> RecordCache:
     """A cache that has seen its first lists."""
     clock = clock or Clock()
-    cache = RecordCache(
-        make_record, log=logging.getLogger("test"), clock=clock, wall_clock=clock
-    )
+    cache = RecordCache(make_record, log=logging.getLogger("test"), clock=clock, wall_clock=clock)
     for sink, objects in ((cache.jobs, jobs), (cache.pods, pods)):
         number = sink.begin()
         sink.contact()

@@ -1,9 +1,9 @@
 """Everything that talks to the Kubernetes API: the only importer of `kubernetes`.
 
-    client      writes and one-shot reads
-    reflector   a list and a watch of one kind, for ever
-    cache       what reflectors feed and readers ask
-    transport, connection, failures, backoff   what the three are made of
+client      writes and one-shot reads
+reflector   a list and a watch of one kind, for ever
+cache       what reflectors feed and readers ask
+transport, connection, failures, backoff   what the three are made of
 """
 
 from jupyter_scheduler_k8s.cluster.cache import RecordCache

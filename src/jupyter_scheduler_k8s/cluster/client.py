@@ -14,7 +14,13 @@ from urllib.parse import quote
 
 from jupyter_scheduler_k8s.cluster.backoff import Backoff
 from jupyter_scheduler_k8s.cluster.connection import Connection
-from jupyter_scheduler_k8s.cluster.failures import AlreadyExists, ApiFailure, Request, as_error
+from jupyter_scheduler_k8s.cluster.failures import (
+    AlreadyExists,
+    ApiFailure,
+    Request,
+    as_error,
+    noun,
+)
 from jupyter_scheduler_k8s.errors import Forbidden, NotFound
 
 T = TypeVar("T")
@@ -230,7 +236,7 @@ class ClusterClient:
                 # Deleted between the two requests: the name is free again.
                 raise ApiFailure(503, reason="Deleted", message="the name was in use") from failure
             raise AlreadyExists(
-                f"There is a {resource} {name} already in the namespace {self.namespace}.",
+                f"There is a {noun(resource)} {name} already in the namespace {self.namespace}.",
                 live,
             )
 

@@ -30,6 +30,13 @@ TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 LONGEST_RETRY_AFTER = 60.0
 
 _MESSAGE_LENGTH = 300
+_NOUNS = {
+    "jobs": "Job",
+    "pods": "pod",
+    "pods/log": "log of the pod",
+    "secrets": "Secret",
+    "namespaces": "namespace",
+}
 _RBAC = re.compile(r"cannot \w+ resource ")
 
 
@@ -98,6 +105,11 @@ def shorten(text: str) -> str:
     return line.rstrip(" .")
 
 
+def noun(resource: str) -> str:
+    """One object of a resource, in a sentence: "Job" for "jobs"."""
+    return _NOUNS.get(resource, resource)
+
+
 def parse_retry_after(value: str | None, now: Callable[[], datetime]) -> float | None:
     """Seconds to wait by a Retry-After header: a number of seconds, or a date (RFC 9110)."""
     if value is None:
@@ -117,7 +129,7 @@ def parse_retry_after(value: str | None, now: Callable[[], datetime]) -> float |
 def as_error(failure: ApiFailure, request: Request, address: str) -> ClusterError:
     """The exception that the rest of the package and the user see; `address` is the API's URL."""
     said = shorten(failure.message) or failure.reason or "no reason is given"
-    what = f"{request.resource} {request.name}".strip()
+    what = f"{noun(request.resource)} {request.name}".strip()
     match failure.status:
         case None if failure.permanent:
             return ClusterUnavailable(

@@ -15,7 +15,7 @@ class Entry:
     Attributes:
         job: the slimmed Job, packed.
         record: what it says, None while it can't be read.
-        made: when the record was made, in seconds of the cache's clock.
+        made: when the record was made, in seconds of the cache's clock; None if not yet.
         seen: the number of the last change that the watch or a list made to it.
         put: the number of our own last write to it.
         pin: the version of that write, until the watch shows it: everything
@@ -28,7 +28,7 @@ class Entry:
     version: str
     job: bytes = field(repr=False)
     record: JobRecord | None = None
-    made: float = 0.0
+    made: float | None = None
     seen: int = 0
     put: int = 0
     pin: str | None = None

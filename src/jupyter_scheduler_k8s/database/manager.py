@@ -37,6 +37,4 @@ class K8sDatabaseManager:
 
     def create_session(self, *_: Any) -> Callable[[], K8sSession]:
         """What `Scheduler.db_session` is: called, it gives a session."""
-        return lambda: K8sSession(
-            self._jobs, definitions=self._definitions, writer=self._writer
-        )
+        return lambda: K8sSession(self._jobs, definitions=self._definitions, writer=self._writer)

@@ -1,0 +1,338 @@
+"""What the API has, put together from three sources that know nothing of each other.
+
+The watch of Jobs, the watch of pods, and the answers to our own writes, which
+are put in so that a reader finds what was just written. Versions of objects are
+opaque, so who is newer is never read off them:
+
+- What the watch shows comes in order, and wins over what it showed before.
+- An own write is put in only if the watch has shown nothing of its Job since
+  the request was sent; otherwise the watch has it already, or will.
+- Once it is in, it is pinned: what the watch shows of that Job is older until
+  it shows that very version.
+- A list that was under way during the write can't tell; then the Job is looked
+  at live (`settle`).
+- A uid that has left stays away for writers: a late answer resurrects nothing.
+  For the watch it may come back, because an object whose labels no longer match
+  is shown as DELETED too. So "left" is all that a removal means here: what
+  depends on a deletion asks the API.
+
+Nothing here locks; cache.py does.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jupyter_scheduler_k8s.cluster.index import Entry, Indexes
+from jupyter_scheduler_k8s.cluster.slim import belongs_to, unpack
+from jupyter_scheduler_k8s.records import JobRecord
+
+Make = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], JobRecord | None]
+
+_ENDED = frozenset({"COMPLETED", "FAILED", "STOPPED"})
+
+# From so many changes at once on, sorting anew is faster than inserting.
+_BULK = 500
+# So many uids that have left are remembered: an own write's answer is put in
+# within seconds, so it would have to be overtaken by this many removals.
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One Job as it came over the wire, slimmed and packed."""
+
+    name: str
+    uid: str
+    version: str
+    data: bytes
+
+
+class Mirror:
+    """Jobs with their records, in all orders, and the pods that belong to them.
+
+    Methods that change something return the names of the Jobs that changed.
+    """
+
+    def __init__(self, make: Make, clock: Callable[[], float]) -> None:
+        """`make` gives the record of a Job and its pods, None if it can't be read."""
+        self._make_record = make
+        self._clock = clock
+        self._number = 0
+        self.entries: dict[str, Entry] = {}
+        self.active: set[Entry] = set()
+        self.indexes = Indexes()
+        self._pods: dict[str, dict[str, bytes]] = {}
+        self._job_of_pod: dict[str, str] = {}
+        # Deleted by us, and still shown by the watch until it shows the deletion.
+        self._forgotten: dict[str, int] = {}
+        self._left: OrderedDict[str, None] = OrderedDict()
+        # Until both first lists are in, records are not made of lists: those
+        # made of Jobs alone would be made a second time with the pods.
+        self.jobs_listed = False
+        self.pods_listed = False
+
+    def number(self) -> int:
+        """The number of this moment: changes that come later have a higher one."""
+        self._number += 1
+        return self._number
+
+    def make(self, entry: Entry) -> None:
+        """Make the entry's record, and move it in the indexes if that is called for."""
+        record = self._record(entry)
+        if not _same_place(entry.record, record):
+            self.indexes.remove(entry)
+            if record is not None:
+                self.indexes.add(entry, record)
+        entry.record = record
+
+    def pods_of(self, entry: Entry) -> list[dict[str, Any]]:
+        """The pods of this very Job, not those of an earlier one of its name."""
+        group = self._pods.get(entry.name)
+        if not group:
+            return []
+        pods = [unpack(data) for data in group.values()]
+        return [pod for pod in pods if belongs_to(pod, entry.uid)]
+
+    # -- own writes ---------------------------------------------------------
+
+    def put(self, seen: Seen, sent: int | None) -> bool:
+        """Put in the answer to a write that was sent at the number `sent`.
+
+        None is for a Job that was just created: then whatever is known under
+        its name is taken to be newer. False if nothing was changed because the
+        watch knows better, or will.
+        """
+        if seen.uid in self._left:
+            return False
+        entry = self.entries.get(seen.name)
+        if entry is not None:
+            if (entry.uid, entry.version) == (seen.uid, seen.version):
+                return True
+            if sent is None or max(entry.seen, entry.put) > sent:
+                return False
+        entry = self._store(seen)
+        entry.put = self.number()
+        entry.pin = seen.version
+        self.make(entry)
+        return True
+
+    def forget(self, name: str, uid: str | None) -> list[str]:
+        """Take out a Job that was deleted; with `uid`, only that very one."""
+        entry = self.entries.get(name)
+        if uid is None and entry is not None:
+            uid = entry.uid
+        known = entry is not None and entry.uid == uid
+        if uid is None or (uid in self._left and not known):
+            # The watch has shown its end already.
+            return []
+        self._forgotten[uid] = self.number()
+        self._leave(uid)
+        if entry is None or not known:
+            return []
+        self._drop(entry)
+        return [name]
+
+    # -- the watch of Jobs --------------------------------------------------
+
+    def replace_jobs(self, listed: Mapping[str, Seen], begun: int) -> tuple[list[str], list[str]]:
+        """These are all Jobs, as asked for at the number `begun`.
+
+        Returns the names that changed, and those that have to be looked at live.
+        """
+        number = self.number()
+        uids = {seen.uid for seen in listed.values()}
+        self._forgotten = {
+            uid: at for uid, at in self._forgotten.items() if uid in uids or at > begun
+        }
+        changed: list[str] = []
+        unsettled: list[str] = []
+        stored: list[Entry] = []
+        for name in self.entries.keys() - listed.keys():
+            entry = self.entries[name]
+            if entry.pin is not None and entry.put > begun:
+                # Written while the list was under way: it may be too new for it.
+                unsettled.append(name)
+                continue
+            self._leave(entry.uid)
+            self._drop(entry)
+            changed.append(name)
+        for name, seen in listed.items():
+            if seen.uid in self._forgotten:
+                continue
+            known = self.entries.get(name)
+            if known is not None and (known.uid, known.version) == (seen.uid, seen.version):
+                known.pin = None
+                known.seen = number
+                continue
+            if known is not None and known.pin is not None and known.put > begun:
+                known.listed = seen.version
+                unsettled.append(name)
+                continue
+            entry = self._store(seen)
+            entry.seen = number
+            stored.append(entry)
+            changed.append(name)
+        self.jobs_listed = True
+        self._make_listed(stored)
+        return changed, unsettled
+
+    def settle(self, name: str, live: Seen | None, asked: int) -> bool:
+        """What the API has under a name that a list left open, asked for at the number `asked`.
+
+        False if it was written again meanwhile: then it has to be asked for again.
+        """
+        entry = self.entries.get(name)
+        if entry is None or entry.pin is None:
+            return True
+        if entry.put > asked:
+            return False
+        if live is None:
+            self._leave(entry.uid)
+            self._drop(entry)
+            return True
+        # The watch shows what is newer than the list, so not the list's own version.
+        pin = None if live.version == entry.listed else live.version
+        put = entry.put
+        entry = self._store(live)
+        entry.pin, entry.put = pin, put
+        self.make(entry)
+        return True
+
+    def remove_job(self, uid: str, name: str) -> list[str]:
+        """The watch has shown that a Job has left."""
+        number = self.number()
+        self._forgotten.pop(uid, None)
+        self._leave(uid)
+        entry = self.entries.get(name)
+        if entry is None:
+            return []
+        entry.seen = number
+        if entry.uid != uid:
+            return []
+        self._drop(entry)
+        return [name]
+
+    def apply_job(self, seen: Seen) -> list[str]:
+        """The watch has shown a Job, new or changed."""
+        number = self.number()
+        if seen.uid in self._forgotten:
+            return []
+        entry = self.entries.get(seen.name)
+        if entry is not None and entry.pin not in (None, seen.version):
+            # Older than what we wrote, or a predecessor of the same name.
+            entry.seen = number
+            return []
+        self._left.pop(seen.uid, None)
+        if entry is not None and (entry.uid, entry.version) == (seen.uid, seen.version):
+            entry.pin = None
+            entry.seen = number
+            return []
+        entry = self._store(seen)
+        entry.seen = number
+        self.make(entry)
+        return [seen.name]
+
+    # -- the watch of pods --------------------------------------------------
+
+    def replace_pods(self, groups: dict[str, dict[str, bytes]]) -> list[str]:
+        """These are all pods: for each Job's name, pods by name."""
+        changed = [
+            name
+            for name in groups.keys() | self._pods.keys()
+            if groups.get(name) != self._pods.get(name)
+        ]
+        self._pods = groups
+        self._job_of_pod = {pod: job for job, pods in groups.items() for pod in pods}
+        self.pods_listed = True
+        self._make_listed([self.entries[name] for name in changed if name in self.entries])
+        return changed
+
+    def remove_pod(self, pod_name: str) -> list[str]:
+        """The watch has shown that a pod has left."""
+        job_name = self._job_of_pod.pop(pod_name, None)
+        if job_name is None:
+            return []
+        group = self._pods[job_name]
+        del group[pod_name]
+        if not group:
+            del self._pods[job_name]
+        return self._pods_changed(job_name)
+
+    def apply_pod(self, job_name: str, pod_name: str, data: bytes) -> list[str]:
+        """The watch has shown a pod, new or changed."""
+        if self._job_of_pod.get(pod_name, job_name) != job_name:
+            self.remove_pod(pod_name)
+        self._job_of_pod[pod_name] = job_name
+        self._pods.setdefault(job_name, {})[pod_name] = data
+        return self._pods_changed(job_name)
+
+    # -- inside -------------------------------------------------------------
+
+    def _pods_changed(self, job_name: str) -> list[str]:
+        entry = self.entries.get(job_name)
+        if entry is not None:
+            self.make(entry)
+        return [job_name]
+
+    def _store(self, seen: Seen) -> Entry:
+        """The entry of this name with this content; its record is made by the caller."""
+        entry = self.entries.get(seen.name)
+        if entry is not None and entry.uid != seen.uid:
+            self._leave(entry.uid)
+            self._drop(entry)
+            entry = None
+        if entry is None:
+            entry = Entry(seen.name, seen.uid, seen.version, seen.data)
+            self.entries[seen.name] = entry
+        else:
+            entry.version, entry.job = seen.version, seen.data
+        entry.pin = entry.listed = None
+        return entry
+
+    def _drop(self, entry: Entry) -> None:
+        self.indexes.remove(entry)
+        self.active.discard(entry)
+        del self.entries[entry.name]
+
+    def _leave(self, uid: str) -> None:
+        self._left[uid] = None
+        self._left.move_to_end(uid)
+        if len(self._left) > _REMEMBERED:
+            self._left.popitem(last=False)
+
+    def _record(self, entry: Entry) -> JobRecord | None:
+        record = self._make_record(unpack(entry.job), self.pods_of(entry))
+        entry.made = self._clock()
+        if record is not None and record.status not in _ENDED:
+            self.active.add(entry)
+        else:
+            self.active.discard(entry)
+        return record
+
+    def _make_listed(self, stored: Sequence[Entry]) -> None:
+        if not (self.jobs_listed and self.pods_listed):
+            return
+        unmade = [entry for entry in self.entries.values() if entry.made is None]
+        changed = {entry.name: entry for entry in (*stored, *unmade)}.values()
+        if len(changed) <= _BULK:
+            for entry in changed:
+                self.make(entry)
+            return
+        for entry in changed:
+            entry.record = self._record(entry)
+        self.indexes.fill(self.entries.values())
+
+
+def _same_place(old: JobRecord | None, new: JobRecord | None) -> bool:
+    """Whether both are found in the same places of all indexes."""
+    if old is None or new is None:
+        return old is new
+    return (old.create_time, old.status, old.job_definition_id, old.job_id, old.name) == (
+        new.create_time,
+        new.status,
+        new.job_definition_id,
+        new.job_id,
+        new.name,
+    )
