@@ -5,23 +5,23 @@ LOCAL_CLUSTER = PYTHONPATH=local-dev UV="$(UV)" $(UV) run --no-project --quiet -
 
 .PHONY: cluster cluster-status cluster-down delete-records image-build image-load test-images
 
-cluster: ## Bring up Kubernetes, an S3 server and the notebook image (safe to repeat)
+cluster: ## bring up Kubernetes, an S3 server and the notebook image (safe to repeat)
 	@$(LOCAL_CLUSTER) up
 
-cluster-status: ## Say what runs
+cluster-status: ## say what runs
 	@$(LOCAL_CLUSTER) status
 
-cluster-down: ## Remove the local cluster with its records and S3 data
+cluster-down: ## remove the local cluster with its records and S3 data
 	@$(LOCAL_CLUSTER) down
 
-delete-records: ## Delete all jobs and their files, and keep the cluster
+delete-records: ## delete all jobs and their files, and keep the cluster
 	@$(LOCAL_CLUSTER) delete-records
 
-image-build: ## Build the notebook image
+image-build: ## build the notebook image
 	@$(LOCAL_CLUSTER) image-build
 
-image-load: ## Build the notebook image and load it into the local cluster
+image-load: ## build the notebook image and load it into the local cluster
 	@$(LOCAL_CLUSTER) image-load
 
-test-images: ## Build the images that the tests run notebooks in, and load them
+test-images: ## build the images that the tests run notebooks in, and load them
 	@$(LOCAL_CLUSTER) test-images

@@ -12,8 +12,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from .shell import say
 
@@ -49,15 +50,41 @@ def tree_digest(root: Path) -> str:
 @contextmanager
 def locked(path: Path, *, waiting: str = "") -> Iterator[None]:
     """Holds an exclusive lock on ``path``; says ``waiting`` when it isn't free at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with ExitStack() as stack:
+        handle = _try_lock(path)
+        if handle is None:
             if waiting:
                 say(waiting)
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            while handle is None:
+                time.sleep(0.2)
+                handle = _try_lock(path)
+        stack.enter_context(handle)
         yield
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Holds the lock on ``path`` and yields true, or yields false when someone else holds it."""
+    handle = _try_lock(path)
+    if handle is None:
+        yield False
+        return
+    with handle:
+        yield True
+
+
+def _try_lock(path: Path) -> TextIO | None:
+    """The locked file, or nothing when it is taken, or was removed by the one who had it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle.fileno()).st_ino == path.stat().st_ino:
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    handle.close()
+    return None
 
 
 def cached(root: Path, kind: str, key: str, make: Callable[[Path], None]) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from . import control_groups, network, processes, slots
+from .cache import locked, locked_if_free
 from .layout import RUN_ROOT, Layout
 from .shell import run, say
 from .slots import Claim, Slot
@@ -25,7 +26,7 @@ def take_down(claim: Claim) -> None:
     """Ends every process of the cluster and removes mounts, interfaces, rules and groups."""
     slot, state = claim.slot, claim.state
     _end_processes(slot, state)
-    _remove_shim_sockets(slot)
+    _remove_shim_sockets()
     unmount_below(state, slot.run)
     others = [other for other in slots.claims() if other != claim]
     network.remove(slot, last=not others)
@@ -50,15 +51,24 @@ def _end_processes(slot: Slot, state: Path) -> None:
         processes.end(pids, grace=0)
 
 
-def _remove_shim_sockets(slot: Slot) -> None:
-    """Sockets in ``/run/containerd/s``: the folder can't be chosen, but the paths are noted."""
-    for note in (slot.run / "containerd").glob("io.containerd.runtime.v2.task/*/*/address"):
-        address = note.read_text().strip().removeprefix("unix://")
-        if address.startswith("/run/containerd/s/"):
-            Path(address).unlink(missing_ok=True)
-    for folder in (Path("/run/containerd/s"), Path("/run/containerd")):
+def _remove_shim_sockets() -> None:
+    """Sockets that nothing listens on, in the one folder that containerd's shims use for theirs."""
+    folder = Path("/run/containerd/s")
+    if not folder.is_dir():
+        return
+    bound = bound_sockets(Path("/proc/net/unix").read_text())
+    for path in folder.iterdir():
+        if str(path) not in bound:
+            path.unlink(missing_ok=True)
+    for empty in (folder, folder.parent / "runc", folder.parent):
         with contextlib.suppress(OSError):
-            folder.rmdir()
+            empty.rmdir()
+
+
+def bound_sockets(table: str) -> set[str]:
+    """The paths in ``/proc/net/unix``: the eighth column, where there is one."""
+    rows = (line.split(maxsplit=7) for line in table.splitlines()[1:])
+    return {row[7] for row in rows if len(row) == 8}
 
 
 def mounts_below(mounts: str, roots: Iterable[Path]) -> list[str]:
@@ -111,16 +121,35 @@ def end_everything(layout: Layout) -> None:
 
 
 def sweep_dead_clusters(layout: Layout) -> None:
-    """Cleans up after clusters of other checkouts that were killed, or whose checkout is gone."""
+    """Cleans up after clusters of other checkouts that were killed, or whose checkout is gone.
+
+    A cluster of another checkout that runs is left alone: it has addresses and names of its own.
+    """
     for claim in slots.claims():
         if claim.state == layout.state:
             continue
-        roles = processes.running(claim.state)
-        if claim.state.exists() and "kube-apiserver" in roles and "etcd" in roles:
+        if not claim.state.exists():
+            _sweep(claim)
             continue
-        say(f"Cleaning up after the cluster of {claim.state.parents[1]}, which was killed")
-        take_down(claim)
-        slots.give_back(claim)
+        with locked_if_free(lock_of(claim.state)) as idle:
+            roles = processes.running(claim.state)
+            # One that is on its way up, or down, isn't dead.
+            if idle and not ("kube-apiserver" in roles and "etcd" in roles):
+                _sweep(claim)
+    known = {str(claim.state) for claim in slots.claims()} | {str(layout.state)}
+    stray = [process.pid for process in processes.all_running() if process.state not in known]
+    processes.end(stray, grace=5)
+
+
+def _sweep(claim: Claim) -> None:
+    say(f"Cleaning up after the cluster of {claim.state.parents[1]}, which was killed")
+    take_down(claim)
+    slots.give_back(claim)
+
+
+def lock_of(state: Path) -> Path:
+    """What a command that changes a cluster holds."""
+    return state / "lock"
 
 
 def forget_records(layout: Layout, slot: Slot) -> None:
@@ -138,5 +167,8 @@ def remove_state(layout: Layout) -> None:
 
 def remove_run_root() -> None:
     """Removes ``/run/jupyter-scheduler-k8s`` once no cluster has a slot."""
-    if not slots.claims():
-        shutil.rmtree(RUN_ROOT, ignore_errors=True)
+    if RUN_ROOT.exists():
+        with locked(RUN_ROOT / "lock"):
+            if not slots.claims():
+                unmount_below(RUN_ROOT)
+                shutil.rmtree(RUN_ROOT, ignore_errors=True)

@@ -28,7 +28,6 @@ class Node:
     kubernetes: Path
     snapshotter: str
     nameservers: tuple[str, ...]
-    cgroup_v2: bool
 
     @property
     def api(self) -> str:
@@ -37,6 +36,15 @@ class Node:
     @property
     def containerd_socket(self) -> Path:
         return self.slot.run / "containerd.sock"
+
+    @property
+    def containerd_root(self) -> Path:
+        return self.layout.state / "containerd"
+
+    @property
+    def kubelet_root(self) -> Path:
+        """Where the kubelet sees its folder: sockets in it need a short path."""
+        return self.slot.run / "kubelet"
 
     @property
     def config(self) -> Path:
@@ -84,7 +92,7 @@ def containerd_configuration(node: Node) -> str:
     """containerd's settings, with folders and sockets of our own beside the machine's."""
     slot = node.slot
     return f"""version = 2
-root = {json.dumps(str(node.layout.state / "containerd"))}
+root = {json.dumps(str(node.containerd_root))}
 state = {json.dumps(str(slot.run / "containerd"))}
 
 [grpc]
@@ -101,6 +109,12 @@ state = {json.dumps(str(slot.run / "containerd"))}
 
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = {json.dumps(node.snapshotter)}
+
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+        Root = {json.dumps(str(slot.run / "runc"))}
 
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -270,7 +284,7 @@ def daemons(node: Node) -> list[Daemon]:
                 "kubelet",
                 f"--config={config / 'kubelet.json'}",
                 f"--kubeconfig={kubelet}",
-                f"--root-dir={node.layout.state / 'kubelet'}",
+                f"--root-dir={node.kubelet_root}",
                 f"--hostname-override={NODE}",
                 f"--node-ip={address}",
             ],

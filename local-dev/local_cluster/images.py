@@ -14,6 +14,7 @@ from .shell import run, run_long
 
 RECIPE = "1"
 REPOSITORY = "docker.io/library"
+STORE_KIB = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Buildah:
         return digest([RECIPE, base.stem, tree_digest(image.context)])
 
     def build(self, image: Image) -> tuple[str, Path]:
-        """The reference of the image, and an OCI archive that holds it."""
+        """The reference of the image, and an OCI layout that holds it."""
         key = self.key(image)
         reference = image.reference(key)
 
@@ -72,7 +73,7 @@ class Buildah:
                     unmount_below(self.layout.cache / "buildah", RUN_ROOT / "buildah")
                     shutil.rmtree(RUN_ROOT / "buildah", ignore_errors=True)
 
-        return reference, cached(self.layout.cache, f"image-{image.name}", f"{key}.tar", make)
+        return reference, cached(self.layout.cache, f"image-{image.name}", key, make)
 
     def _build(self, image: Image, reference: str, target: Path) -> None:
         log = self.layout.logs / f"build-{image.name}.log"
@@ -93,14 +94,19 @@ class Buildah:
             ),
             log=log,
         )
+        # What other images share with this one is there already: a push writes the rest.
+        oci.lend_blobs(target, self._layouts())
         run_long(
             f"Writing the image {image.name}",
-            self.command(
-                *("push", "--disable-compression", reference, f"oci-archive:{target}:{reference}")
-            ),
+            self.command("push", "--disable-compression", reference, f"oci:{target}"),
             log=log,
         )
+        oci.drop_unused_blobs(target)
         self._forget_older(reference)
+
+    def _layouts(self) -> list[Path]:
+        """The images that are in the cache, whatever their name."""
+        return [path.parent for path in self.layout.cache.glob("image-*/[0-9a-f]*/index.json")]
 
     def _base(self, log: Path) -> str:
         """The base image's name in the store; put there when it is not."""
@@ -108,34 +114,36 @@ class Buildah:
         reference = f"localhost/{NAME}-base:{layer.stem}"
         if run(self.command("inspect", "--type", "image", reference), check=False).returncode == 0:
             return reference
-        archive = self.layout.cache / f".base-{os.getpid()}.tar"
+        scratch = self.layout.cache / f".base-{os.getpid()}"
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         try:
-            oci.write_archive(
-                archive,
-                layer=layer,
-                reference=reference,
-                command=[],
-                environment={
-                    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-                },
-            )
-            run_long(
-                "Unpacking the base image", self.command("pull", f"oci-archive:{archive}"), log=log
-            )
-            run(self.command("tag", reference.rpartition(":")[2], reference), check=False)
+            oci.write_layout(scratch, layer=layer, command=[], environment={"PATH": path})
+            # From a folder, buildah would make a name of its path, and refuse it for its dots.
+            archive = scratch / "base.tar"
+            oci.pack(scratch, archive, reference=reference, has=lambda _: False)
+            pull = self.command("pull", "--quiet", f"oci-archive:{archive}")
+            run_long("Unpacking the base image", pull, log=log)
+            run(self.command("tag", oci.image_id(scratch), reference))
         finally:
-            archive.unlink(missing_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
         return reference
 
     def _forget_older(self, reference: str) -> None:
-        """Removes the names of earlier builds; their layers go when nothing needs them."""
+        """Removes the names of earlier builds, and everything once old layers have piled up."""
+        listed = run(self.command("images", "--format", "{{.Name}}:{{.Tag}}"), check=False).stdout
         repository = reference.rpartition(":")[0]
-        listed = run(
-            self.command("images", "--format", "{{.Name}}:{{.Tag}}", repository), check=False
-        )
-        older = [name for name in listed.stdout.split() if name != reference]
+        older = [
+            name
+            for name in listed.split()
+            if name.startswith(f"{repository}:") and name != reference
+        ]
         if older:
             run(self.command("rmi", *older), check=False)
+        store = self.layout.cache / "buildah"
+        size = run(["du", "-sk", store], check=False).stdout.split()
+        # Nothing else tells a layer that will be used again from one that won't.
+        if size and int(size[0]) > STORE_KIB:
+            shutil.rmtree(store, ignore_errors=True)
 
 
 def loaded_names(references: Sequence[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import binaries, certificates, cleanup, control_groups, network, oci, processes, slots
@@ -53,24 +54,22 @@ class NativeCluster:
         ).stdout
 
     def has_image(self, reference: str) -> bool:
-        return reference in self._ctr(["images", "list", "-q"]).splitlines()
+        return reference in run([*self._ctr(), "images", "list", "-q"]).stdout.splitlines()
 
-    def load_image(self, archive: Path, reference: str) -> None:
-        """Imports an OCI archive and gives its image the name ``reference``."""
-        run_long(
-            f"Importing {reference.rpartition('/')[2]} into the cluster",
-            [*self._ctr_command(), "images", "import", archive],
-            log=self.node.layout.logs / "images.log",
-        )
+    def load_image(self, folder: Path, reference: str) -> None:
+        """Imports the image from an OCI layout; layers that containerd has are not sent again."""
+        store = self.node.containerd_root / "io.containerd.content.v1.content" / "blobs" / "sha256"
+        with tempfile.TemporaryDirectory(dir=self.node.layout.state) as scratch:
+            archive = Path(scratch) / "image.tar"
+            oci.pack(folder, archive, reference=reference, has=lambda name: (store / name).exists())
+            run_long(
+                f"Importing {reference.rpartition('/')[2]} into the cluster",
+                [*self._ctr(), "images", "import", archive],
+                log=self.node.layout.logs / "images.log",
+            )
 
-    def tag_image(self, source: str, target: str) -> None:
-        self._ctr(["images", "tag", "--force", source, target])
-
-    def _ctr_command(self) -> list[str | Path]:
+    def _ctr(self) -> list[str | Path]:
         return ["ctr", "--address", self.node.containerd_socket, "-n", "k8s.io"]
-
-    def _ctr(self, arguments: Sequence[str]) -> str:
-        return run([*self._ctr_command(), *arguments]).stdout
 
 
 def up(layout: Layout) -> NativeCluster:
@@ -80,30 +79,31 @@ def up(layout: Layout) -> NativeCluster:
     cleanup.sweep_dead_clusters(layout)
     slot = slots.take(layout)
     slot.run.mkdir(parents=True, exist_ok=True, mode=0o711)
-    node = Node(
-        layout=layout,
-        slot=slot,
-        kubernetes=kubernetes,
-        snapshotter="overlayfs" if overlay_works(layout.state) else "native",
-        nameservers=nameservers(Path("/etc/resolv.conf")),
-        cgroup_v2=control_groups.is_v2(),
-    )
+    node = _node(layout, slot, kubernetes)
     wanted = certificates.wanted(slot.gateway, slot.first_service, NODE)
     if certificates.ensure(layout.certificates, wanted):
         # Records that were made under other addresses belong to a cluster that is gone.
         cleanup.forget_records(layout, slot)
     _write_configuration(node)
+    _bind(layout.state / "kubelet", node.kubelet_root)
     network.ensure(slot)
     control_groups.ensure(slot.label)
-    started = [daemon.role for daemon in daemons(node) if _ensure(node, daemon)]
-    if started:
-        say(f"Started {', '.join(started)}")
     cluster = NativeCluster(node)
-    _wait_for_api(node)
+    began = datetime.now(UTC).replace(microsecond=0)
+    *others, kubelet = daemons(node)
+    started = [daemon.role for daemon in others if _ensure(node, daemon)]
     _wait_for_containerd(cluster)
     if not cluster.has_image(PAUSE_IMAGE):
         _import_pause(cluster, pause)
-    _wait_for_node(cluster)
+    _wait_for_api(node)
+    # The kubelet gives up when it finds no containerd.
+    if _ensure(node, kubelet):
+        started.append(kubelet.role)
+        _wait_for_node(cluster, since=began)
+    else:
+        _wait_for_node(cluster, since=datetime.min.replace(tzinfo=UTC))
+    if started:
+        say(f"Started {', '.join(started)}")
     return cluster
 
 
@@ -113,7 +113,25 @@ def find(layout: Layout) -> NativeCluster | None:
     if not claim:
         return None
     kubernetes = binaries.build(layout, binaries.KUBERNETES)
-    return NativeCluster(Node(layout, claim.slot, kubernetes, "", (), control_groups.is_v2()))
+    return NativeCluster(_node(layout, claim.slot, kubernetes))
+
+
+def _node(layout: Layout, slot: slots.Slot, kubernetes: Path) -> Node:
+    return Node(
+        layout=layout,
+        slot=slot,
+        kubernetes=kubernetes,
+        snapshotter="overlayfs" if overlay_works(layout.state) else "native",
+        nameservers=nameservers(Path("/etc/resolv.conf")),
+    )
+
+
+def _bind(folder: Path, target: Path) -> None:
+    """Makes ``folder`` appear at ``target`` as well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target.mkdir(exist_ok=True)
+    if not target.samefile(folder):
+        run(["mount", "--bind", folder, target])
 
 
 def _ensure(node: Node, daemon: processes.Daemon) -> bool:
@@ -185,12 +203,12 @@ def _wait_for_containerd(cluster: NativeCluster) -> None:
     )
 
 
-def _wait_for_node(cluster: NativeCluster) -> None:
+def _wait_for_node(cluster: NativeCluster, *, since: datetime) -> None:
     node = cluster.node
 
     def ready() -> bool:
         text = cluster.kubectl(["get", "node", NODE, "-o", "json"], check=False)
-        return bool(text) and node_is_ready(text)
+        return bool(text) and node_is_ready(text, since=since)
 
     processes.wait_until(
         "The node",
@@ -201,25 +219,26 @@ def _wait_for_node(cluster: NativeCluster) -> None:
     )
 
 
-def node_is_ready(node_json: str) -> bool:
-    """Whether the node reports Ready and the controller manager lets pods go there."""
+def node_is_ready(node_json: str, *, since: datetime) -> bool:
+    """Whether the node takes pods: it said Ready after ``since``, and nothing keeps pods away.
+
+    What it said before a restart tells nothing of the kubelet that runs now.
+    """
     node = json.loads(node_json)
-    conditions = node.get("status", {}).get("conditions", [])
-    ready = any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
-    return ready and not node.get("spec", {}).get("taints")
+    for condition in node.get("status", {}).get("conditions", []):
+        if condition["type"] == "Ready" and condition["status"] == "True":
+            said = datetime.fromisoformat(condition["lastHeartbeatTime"])
+            return said >= since and not node.get("spec", {}).get("taints")
+    return False
 
 
 def _import_pause(cluster: NativeCluster, pause: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        archive = Path(folder) / "pause.tar"
-        oci.write_archive(
-            archive,
-            layer=oci.one_file_layer("pause", pause.read_bytes()),
-            reference=PAUSE_IMAGE,
-            command=["/pause"],
-            environment={},
-        )
-        cluster.load_image(archive, PAUSE_IMAGE)
+        layer = Path(folder) / "layer.tar"
+        layer.write_bytes(oci.one_file_layer("pause", pause.read_bytes()))
+        image = Path(folder) / "image"
+        oci.write_layout(image, layer=layer, command=["/pause"], environment={})
+        cluster.load_image(image, PAUSE_IMAGE)
 
 
 def overlay_works(state: Path) -> bool:

@@ -17,7 +17,9 @@ FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 def ensure(slot: Slot) -> None:
     if run(["ip", "link", "show", slot.bridge], check=False).returncode != 0:
-        run(["ip", "link", "add", slot.bridge, "type", "bridge"])
+        # Without an address of its own, the bridge takes on a new one as pods come and go, and the
+        # pods that know the old one lose packets.
+        run(["ip", "link", "add", slot.bridge, "address", slot.hardware_address, "type", "bridge"])
     address = f"{slot.gateway}/24"
     if address not in run(["ip", "-4", "-o", "addr", "show", "dev", slot.bridge]).stdout:
         run(["ip", "addr", "add", address, "dev", slot.bridge])
@@ -65,7 +67,11 @@ def remove(slot: Slot, *, last: bool) -> None:
         run(["ip", "link", "delete", name], check=False)
     run(["ip", "link", "delete", slot.bridge], check=False)
     results = Path("/var/lib/cni/results")
-    for path in results.glob(f"{slot.label}-*"):
+    prefix = f"{slot.label}-"
+    for path in list(results.glob(f"{prefix}*")):
+        # Each pod has a loopback interface too, noted under a name that all clusters share.
+        pod = path.name.removeprefix(prefix).rpartition("-")[0]
+        (results / f"cni-loopback-{pod}-lo").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
     for folder in (results, results.parent):
         if folder.is_dir() and not any(folder.iterdir()):

@@ -1,18 +1,21 @@
-"""OCI image archives written without any image tool: one layer, from files or from a tar.
+"""OCI image layouts without any image tool: made of one layer, packed, and sharing their blobs.
 
-The layout is the OCI image specification's: blobs named by their SHA-256, an index that names the
-manifest. ``ctr images import`` and ``buildah pull oci-archive:`` read it.
+A layout is the folder that the OCI image specification describes: blobs named by their SHA-256, and
+an index that names the manifest.
 """
 
 import hashlib
 import io
 import json
+import os
 import platform
+import shutil
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+BLOBS = Path("blobs") / "sha256"
 
 
 def architecture() -> str:
@@ -31,76 +34,64 @@ def one_file_layer(name: str, data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def write_archive(
-    target: Path,
-    *,
-    layer: Path | bytes,
-    reference: str,
-    command: Sequence[str],
-    environment: Mapping[str, str],
+def write_layout(
+    folder: Path, *, layer: Path, command: Sequence[str], environment: Mapping[str, str]
 ) -> None:
-    """Writes an uncompressed OCI archive of one layer to ``target``."""
-    size, layer_digest = _measure(layer)
-    config = json.dumps(
-        {
-            "architecture": architecture(),
-            "os": "linux",
-            "config": {
-                "Entrypoint": list(command),
-                "Env": [f"{key}={value}" for key, value in environment.items()],
-            },
-            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_digest}"]},
-            # buildah refuses an image whose history doesn't account for its layers.
-            "history": [{"created_by": "jupyter-scheduler-k8s"}],
-        }
-    ).encode()
-    manifest = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": _descriptor("application/vnd.oci.image.config.v1+json", config),
-            "layers": [
-                {
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                    "digest": f"sha256:{layer_digest}",
-                    "size": size,
-                }
-            ],
-        }
-    ).encode()
-    descriptor = _descriptor("application/vnd.oci.image.manifest.v1+json", manifest)
-    index = json.dumps(
-        {
-            "schemaVersion": 2,
-            "manifests": [
-                {
-                    **descriptor,
-                    "annotations": {
-                        "io.containerd.image.name": reference,
-                        "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
-                    },
-                }
-            ],
-        }
-    ).encode()
-    with tarfile.open(target, mode="w") as archive:
-        _add(archive, "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-        _add(archive, "index.json", index)
-        for blob in (manifest, config):
-            _add(archive, f"blobs/sha256/{hashlib.sha256(blob).hexdigest()}", blob)
-        name = f"blobs/sha256/{layer_digest}"
-        if isinstance(layer, bytes):
-            _add(archive, name, layer)
-        else:
-            entry = tarfile.TarInfo(name)
-            entry.size = size
-            with layer.open("rb") as stream:
-                archive.addfile(entry, stream)
+    """Writes the layout of an image with one uncompressed layer; ``layer`` is moved or linked."""
+    blobs = folder / BLOBS
+    blobs.mkdir(parents=True)
+    with layer.open("rb") as stream:
+        name = hashlib.file_digest(stream, "sha256").hexdigest()
+    _link(layer, blobs / name)
+    config = {
+        "architecture": architecture(),
+        "os": "linux",
+        "config": {
+            "Entrypoint": list(command),
+            "Env": [f"{key}={value}" for key, value in environment.items()],
+        },
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{name}"]},
+        # buildah refuses an image whose history doesn't account for its layers.
+        "history": [{"created_by": "jupyter-scheduler-k8s"}],
+    }
+    layer_descriptor = {
+        "mediaType": "application/vnd.oci.image.layer.v1.tar",
+        "digest": f"sha256:{name}",
+        "size": layer.stat().st_size,
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": _write_blob(blobs, "application/vnd.oci.image.config.v1+json", config),
+        "layers": [layer_descriptor],
+    }
+    descriptor = _write_blob(blobs, "application/vnd.oci.image.manifest.v1+json", manifest)
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
 
 
-def _descriptor(media_type: str, data: bytes) -> dict[str, object]:
-    digest = hashlib.sha256(data).hexdigest()
-    return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
+def _write_blob(blobs: Path, media_type: str, content: Mapping[str, object]) -> dict[str, object]:
+    data = json.dumps(content).encode()
+    name = hashlib.sha256(data).hexdigest()
+    (blobs / name).write_bytes(data)
+    return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
+
+
+def pack(folder: Path, archive: Path, *, reference: str, has: Callable[[str], bool]) -> None:
+    """Writes the layout as a tar that names its image, without the layers that ``has`` knows."""
+    index = json.loads((folder / "index.json").read_text())
+    (descriptor,) = index["manifests"]
+    descriptor["annotations"] = {
+        "io.containerd.image.name": reference,
+        "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
+    }
+    layers = set(_layers(folder))
+    with tarfile.open(archive, mode="w") as target:
+        _add(target, "oci-layout", (folder / "oci-layout").read_bytes())
+        _add(target, "index.json", json.dumps(index).encode())
+        for path in sorted((folder / BLOBS).iterdir()):
+            if path.name not in layers or not has(path.name):
+                target.add(path, arcname=str(BLOBS / path.name))
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -109,8 +100,54 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _measure(layer: Path | bytes) -> tuple[int, str]:
-    if isinstance(layer, bytes):
-        return len(layer), hashlib.sha256(layer).hexdigest()
-    with layer.open("rb") as stream:
-        return layer.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+def _blob(folder: Path, digest: str) -> Path:
+    return folder / BLOBS / digest.removeprefix("sha256:")
+
+
+def _manifest(folder: Path) -> tuple[str, dict[str, object]]:
+    (descriptor,) = json.loads((folder / "index.json").read_text())["manifests"]
+    digest = str(descriptor["digest"])
+    manifest: dict[str, object] = json.loads(_blob(folder, digest).read_text())
+    return digest, manifest
+
+
+def _layers(folder: Path) -> list[str]:
+    _, manifest = _manifest(folder)
+    layers = manifest["layers"]
+    assert isinstance(layers, list)
+    return [str(layer["digest"]).removeprefix("sha256:") for layer in layers]
+
+
+def image_id(folder: Path) -> str:
+    """The id under which image tools know the image: the digest of its configuration."""
+    _, manifest = _manifest(folder)
+    config = manifest["config"]
+    assert isinstance(config, dict)
+    return str(config["digest"]).removeprefix("sha256:")
+
+
+def lend_blobs(target: Path, others: Iterable[Path]) -> None:
+    """Links the layers of other layouts into ``target``, so that a push needn't write them anew."""
+    blobs = target / BLOBS
+    blobs.mkdir(parents=True, exist_ok=True)
+    for other in others:
+        for name in _layers(other):
+            if not (blobs / name).exists():
+                _link(other / BLOBS / name, blobs / name)
+
+
+def drop_unused_blobs(folder: Path) -> None:
+    """Removes what the layout's image doesn't refer to."""
+    digest, _ = _manifest(folder)
+    used = {*_layers(folder), image_id(folder), digest.removeprefix("sha256:")}
+    for path in (folder / BLOBS).iterdir():
+        if path.name not in used:
+            path.unlink()
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without hard links.
+        shutil.copyfile(source, target)

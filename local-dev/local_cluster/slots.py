@@ -40,6 +40,10 @@ class Slot:
         return f"{self.network}.{self.index}.1"
 
     @property
+    def hardware_address(self) -> str:
+        return f"02:6a:73:38:6b:{self.index:02x}"
+
+    @property
     def services(self) -> str:
         return f"{self.network}.{200 + self.index}.0/24"
 

@@ -57,8 +57,8 @@ def build_image(layout: Layout) -> None:
         say(f"{engine} builds it as it is loaded: make image-load")
         return
     prerequisites.ensure(layout)
-    reference, archive = images.Buildah(layout).build(images.notebook_image(layout))
-    say(f"{reference} is in {archive}")
+    reference, folder = images.Buildah(layout).build(images.notebook_image(layout))
+    say(f"{reference} is in {folder}")
 
 
 def down(layout: Layout) -> None:
@@ -110,7 +110,8 @@ def delete_records(layout: Layout) -> None:
 
 def _exclusive(layout: Layout) -> AbstractContextManager[None]:
     return locked(
-        layout.state / "lock", waiting="Another command works on this cluster; waiting for it."
+        cleanup.lock_of(layout.state),
+        waiting="Another command works on this cluster; waiting for it.",
     )
 
 
@@ -126,9 +127,9 @@ def _provide(layout: Layout, cluster: AnyCluster, image: images.Image) -> str:
         if not cluster.has_image(reference):
             cluster.build_and_load(image.name, image.context, reference)
         return reference
-    reference, archive = images.Buildah(layout).build(image)
+    reference, folder = images.Buildah(layout).build(image)
     if not cluster.has_image(reference):
-        cluster.load_image(archive, reference)
+        cluster.load_image(folder, reference)
     return reference
 
 
