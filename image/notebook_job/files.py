@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ from notebook_job.contract import Contract, ContractError
 from notebook_job.converter import Converter
 from notebook_job.fetch import Inputs, InputsMissing, fetch
 from notebook_job.outcome import STATE_BYTES, Result, final, read_state
-from notebook_job.store import AlreadyThere, Patience, Store, StoreError, connect
+from notebook_job.store import AlreadyThere, Patience, Store, StoreError, connect, without_secrets
 from notebook_job.storing import NOTEBOOK, NOTEBOOK_BYTES, Storing
 from notebook_job.volume import Refused, Volume
 
@@ -188,7 +189,7 @@ class Files:
                 lambda: self._control.chunks(NOTEBOOK, NOTEBOOK_BYTES),
                 Patience(0),
             )
-        except (StoreError, Refused, OSError) as error:
+        except (StoreError, Refused) as error:
             log(f"The notebook is not stored yet: {error}")
 
     async def _store_outputs(self, work: Volume, inputs: Inputs) -> tuple[FilesExit, Result]:
@@ -226,7 +227,7 @@ class Files:
     def _read_state(self) -> Result | None:
         try:
             return read_state(self._control.read("state.json", STATE_BYTES))
-        except (Refused, FileNotFoundError):
+        except Refused:
             return None
 
     async def _give_up(
@@ -280,7 +281,12 @@ def main() -> NoReturn:
     # Before the loop has its handler; process 1 of a container has no default action.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(FilesExit.TERMINATED))
     job = Path(sys.argv[1] if len(sys.argv) > 1 else "/job")
-    code, result = asyncio.run(run(job, os.environ))
+    try:
+        code, result = asyncio.run(run(job, os.environ))
+    except BaseException as error:  # noqa: BLE001
+        log(without_secrets(traceback.format_exc()))
+        message = f"The program that moves the files failed: {type(error).__name__}."
+        code, result = FilesExit.OTHER, Result(Outcome.NOTEBOOK_LOST, message)
     if result.message:
         log(result.message)
     with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import uuid
 from pathlib import Path
 
 from notebook_job.volume import Refused, Volume
@@ -20,7 +21,7 @@ def hold(control: Volume, name: str) -> int:
 
     The file gets its name once it is held, so a free lock means that its holder ended.
     """
-    fresh = f"{name}.{os.getpid()}"
+    fresh = f"{name}.{uuid.uuid4().hex}"
     handle = control.create(fresh)
     fcntl.flock(handle, fcntl.LOCK_EX)
     control.rename(fresh, name)
@@ -31,7 +32,7 @@ def is_held(control: Volume, name: str) -> bool | None:
     """Whether someone holds the lock; None where it was never held."""
     try:
         handle = control.open(name)
-    except (FileNotFoundError, Refused):
+    except Refused:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

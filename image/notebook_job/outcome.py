@@ -20,9 +20,7 @@ TERMINATION_BYTES = 4096
 STATE_BYTES = 1 << 20
 _TEXT = 4000
 _NAME = 200
-# The lists are for people and for the download, which needs every file's name.
 _LARGEST = 1 << 62
-_SKIPPED = 200
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,9 @@ class Result:
 
     def to_json(self) -> bytes:
         """result.json."""
-        skipped = dict(list(self.skipped_files.items())[:_SKIPPED])
-        if len(self.skipped_files) > _SKIPPED:
-            skipped["..."] = f"and {len(self.skipped_files) - _SKIPPED} more"
         content = self._common() | {
             "files": [{"path": path, "size": size} for path, size in self.files],
-            "skipped_files": skipped,
+            "skipped_files": dict(self.skipped_files),
             "log_tail": self.log_tail,
         }
         return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
@@ -176,7 +171,7 @@ def final(told: Result | None, *, terminated: bool, now_ms: int) -> Result:
     if terminated:
         message = "The run was ended from outside."
         return replace(base, outcome=Outcome.TERMINATED, message=message, ended_at=now_ms)
-    done = f" after {base.cells['finished']} of {base.cells['total']} cells" if told else ""
+    done = f" after {base.cells['finished']} of {base.cells['total']} code cells" if told else ""
     return replace(
         base,
         outcome=Outcome.NOTEBOOK_LOST,

@@ -26,6 +26,9 @@ NOTEBOOK_BYTES = 4 << 30
 FILE_BYTES = 64 << 30
 TOTAL_BYTES = 256 << 30
 FILES = 20_000
+SKIPPED = 200
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+KEY_BYTES = 1024
 # nbconvert needs many times the notebook's size in memory.
 CONVERTED_BYTES = 256 << 20
 LOG_TAIL_BYTES = 16 << 10
@@ -106,24 +109,12 @@ class Storing:
             try:
                 if await self._put(self._contract.output_key("ipynb"), pieces):
                     self.stored.outputs.append("ipynb")
-            except (Refused, FileNotFoundError) as error:
+            except Refused as error:
                 self.stored.failed_outputs["ipynb"] = f"It can't be read: {error}."
 
     async def files(self) -> None:
         """Store the files that the run made or changed."""
-        chosen: list[tuple[str, Mark]] = []
-        total = 0
-        for found in await asyncio.to_thread(lambda: list(self._work.walk(SKIPPED_FOLDERS))):
-            why = found.refused
-            if found.mark and found.mark == self._inputs.get(found.path):
-                continue
-            if found.mark and not why:
-                total += found.mark.size
-                why = self._too_much(found.mark, count=len(chosen), total=total)
-            if why or found.mark is None:
-                self.stored.skipped_files[_readable(found.path)] = why
-            else:
-                chosen.append((found.path, found.mark))
+        chosen = await asyncio.to_thread(self._choose)
         small, large = asyncio.Semaphore(_SMALL_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
 
         async def store(path: str, mark: Mark) -> None:
@@ -132,8 +123,38 @@ class Storing:
 
         await asyncio.gather(*(store(path, mark) for path, mark in chosen))
 
-    @staticmethod
-    def _too_much(mark: Mark, *, count: int, total: int) -> str:
+    def _choose(self) -> list[tuple[str, Mark]]:
+        """The files that the run made or changed, as far as they may be stored."""
+        chosen: list[tuple[str, Mark]] = []
+        total = 0
+        for found in self._work.walk(SKIPPED_FOLDERS):
+            if found.mark is None:
+                self._skip(found.path, found.refused)
+            elif found.mark != self._inputs.get(found.path):
+                total += found.mark.size
+                why = self._too_much(found.path, found.mark, count=len(chosen), total=total)
+                if why:
+                    self._skip(found.path, why)
+                else:
+                    chosen.append((found.path, found.mark))
+        return chosen
+
+    def _skip(self, path: str, why: str) -> None:
+        if len(self.stored.skipped_files) < SKIPPED:
+            self.stored.skipped_files[_readable(path)] = why
+        else:
+            self.stored.skipped_files["..."] = "there are more"
+
+    def _key(self, path: str) -> str:
+        return f"{self._contract.output_prefix}files/{escape_path(path)}"
+
+    def _too_much(self, path: str, mark: Mark, *, count: int, total: int) -> str:
+        try:
+            key = self._key(path)
+        except UnsafePath:
+            return "its name is not valid UTF-8"
+        if len(key.encode()) > KEY_BYTES:
+            return "its path is too long for S3"
         if mark.size > FILE_BYTES:
             return f"it is larger than {FILE_BYTES >> 30} GiB"
         if total > TOTAL_BYTES:
@@ -153,13 +174,10 @@ class Storing:
                 yield piece
 
         try:
-            key = f"{self._contract.output_prefix}files/{escape_path(path)}"
-            if await self._put(key, pieces):
+            if await self._put(self._key(path), pieces):
                 self.stored.files[path] = size
-        except UnsafePath as error:
-            self.stored.skipped_files[_readable(path)] = str(error)
-        except (Refused, FileNotFoundError) as error:
-            self.stored.skipped_files[_readable(path)] = f"it can't be read: {error}"
+        except Refused as error:
+            self._skip(path, f"it can't be read: {error}")
 
     async def formats(self, converter: Converter) -> None:
         """Convert the notebook to the other formats and store them."""
@@ -171,7 +189,7 @@ class Storing:
             snapshot = Path(folder) / NOTEBOOK
             try:
                 content = self._control.read(NOTEBOOK, CONVERTED_BYTES)
-            except (Refused, FileNotFoundError) as error:
+            except Refused as error:
                 sentence = f"The notebook is not converted: {error}."
                 self.stored.failed_outputs.update(dict.fromkeys(formats, sentence))
                 return
@@ -199,7 +217,7 @@ class Storing:
     def _log_tail(self) -> str:
         try:
             data = self._control.tail("log", LOG_TAIL_BYTES)
-        except (Refused, OSError):
+        except Refused:
             return ""
         if len(data) == LOG_TAIL_BYTES:
             # The first line is a part of one.

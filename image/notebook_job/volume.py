@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -20,6 +21,8 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
+# More names in one folder than these are not looked at.
+_NAMES = 200_000
 # Folders of folders: deeper than any person goes, and far from the limit of open files.
 _DEPTH = 100
 
@@ -140,15 +143,12 @@ class Volume:
         """A descriptor to read the regular file `path` with; the caller closes it.
 
         Raises:
-            Refused: it is a link, a pipe, or below one; or it can't be read.
-            FileNotFoundError: there is no such file.
+            Refused: it is a link, a pipe, or below one; it can't be read; it isn't there.
         """
         *folders, name = path.split("/")
         try:
             with self._folder(folders) as folder:
                 handle = os.open(name, _READ, dir_fd=folder)
-        except FileNotFoundError:
-            raise
         except OSError as error:
             raise Refused(_reason(error)) from None
         mode = os.fstat(handle).st_mode
@@ -161,7 +161,7 @@ class Volume:
         """Whether there is a regular file `path`."""
         try:
             os.close(self.open(path))
-        except (FileNotFoundError, Refused):
+        except Refused:
             return False
         return True
 
@@ -169,7 +169,7 @@ class Volume:
         """The mark of the file `path`, or None where there is no regular file."""
         try:
             handle = self.open(path)
-        except (FileNotFoundError, Refused):
+        except Refused:
             return None
         try:
             return _mark(os.fstat(handle))
@@ -181,7 +181,6 @@ class Volume:
 
         Raises:
             Refused: it has more than `limit` bytes; and see `open`.
-            FileNotFoundError: there is no such file.
         """
         data = b"".join(self.chunks(path, limit + 1))
         if len(data) > limit:
@@ -219,7 +218,11 @@ class Volume:
 
     def _walk(self, folder: int, prefix: str, skip: frozenset[str], depth: int) -> Iterator[Found]:
         try:
-            for name in sorted(os.listdir(folder)):
+            with os.scandir(folder) as entries:
+                names = sorted(entry.name for entry in islice(entries, _NAMES + 1))
+            if len(names) > _NAMES:
+                yield Found(prefix.rstrip("/"), refused=f"it has more than {_NAMES} files")
+            for name in names[:_NAMES]:
                 path = prefix + name
                 try:
                     status = os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -7,11 +7,15 @@ or later, and nothing but the standard library, nbformat and nbclient.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from notebook_job.codes import Outcome
 from notebook_job.runner.tee import Tee
 
 
@@ -26,10 +30,13 @@ def main(job: str) -> NoReturn:
         from notebook_job.runner.run import run
 
         code = run(Path(job))
-    except BaseException:  # noqa: BLE001
-        import traceback
-
+    except BaseException as error:  # noqa: BLE001
         traceback.print_exc()
+        message = f"The program that runs the notebook failed: {type(error).__name__}: {error}"
+        state = {"schema": 1, "outcome": Outcome.NOTEBOOK_LOST.value, "message": message}
+        # On a full disk nothing can be said.
+        with contextlib.suppress(OSError):
+            (control / "state.json").write_text(json.dumps(state))
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

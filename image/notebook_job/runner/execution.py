@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _INTERRUPT_SECONDS = 0.7
 _KILL_SECONDS = 1.0
 # Kernels may run what was registered for their exit.
 _SHUTDOWN_SECONDS = 30
+_SOCKET_FOLDER_CHARACTERS = 80
 # The kernel, not this process, is what the machine kills first for memory.
 _OOM_SCORE = "1000"
 
@@ -129,8 +131,8 @@ class Execution:
         client = self._client
         index = 0
         try:
-            if client.km is None:
-                client.km = client.create_kernel_manager()
+            manager = client.create_kernel_manager()
+            _use_sockets_of_this_container(manager)
             await client.async_start_new_kernel(cwd=client.resources["metadata"]["path"])
             self._offer_kernel_to_the_machine()
             await client.async_start_new_kernel_client()
@@ -139,12 +141,14 @@ class Execution:
                 count = client.code_cells_executed + 1
                 begin = time.perf_counter()
                 await client.async_execute_cell(cell, index, execution_count=count)
-                self._report.update(finished=index + 1)
+                if cell.cell_type != "code":
+                    continue
+                done = self._report.state.finished + 1
+                self._report.update(finished=done)
                 checkpoints.changed()
-                if cell.cell_type == "code":
-                    seconds = time.perf_counter() - begin
-                    place = f"{index + 1} of {len(self._notebook.cells)}"
-                    print(f"Cell {place} finished in {seconds:.1f} s", flush=True)  # noqa: T201
+                place = f"Cell {index + 1} ({done} of {self._report.state.total} with code)"
+                seconds = time.perf_counter() - begin
+                print(f"{place} finished in {seconds:.1f} s", flush=True)  # noqa: T201
         except CellExecutionError as failure:
             return self._cell_error(failure, index)
         except DeadKernelError:
@@ -214,7 +218,7 @@ class Execution:
 
     def _cut_short(self) -> Ending:
         state = self._report.state
-        done = f"{state.finished} of {state.total} cells had finished"
+        done = f"{state.finished} of {state.total} code cells had finished"
         if self._files_ended:
             return Ending(
                 NotebookExit.INPUTS_NEVER_CAME,
@@ -261,6 +265,19 @@ class Execution:
                     os.kill(pid, signal.SIGKILL)
         elif not shutting.cancelled() and shutting.exception() is not None:
             print(f"The kernel did not stop: {shutting.exception()}", flush=True)  # noqa: T201
+
+
+def _use_sockets_of_this_container(manager: Any) -> None:
+    """Talk to the kernel through files, where it is sure to know how: the network is the pod's."""
+    spec = getattr(manager, "kernel_spec", None)
+    if getattr(spec, "language", "") != "python":
+        return
+    with contextlib.suppress(OSError):
+        folder = tempfile.mkdtemp(prefix="kernel-")
+        # The names of sockets, which are longer by a few characters, may have 107.
+        if len(folder) <= _SOCKET_FOLDER_CHARACTERS:
+            manager.transport = "ipc"
+            manager.connection_file = f"{folder}/kernel.json"
 
 
 async def _awaited(value: Any) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,12 @@ def read(path: Path) -> Any:
             f"up to {nbformat.current_nbformat}."
         )
     try:
-        return _complete(nbformat.reads(text, as_version=4))
+        if parsed["nbformat"] == nbformat.current_nbformat:
+            return nbformat.v4.reads(json.dumps(_complete(parsed)))
+        with warnings.catch_warnings():
+            # What is old is expected to lack what is new.
+            warnings.simplefilter("ignore")
+            return nbformat.from_dict(_complete(nbformat.reads(text, as_version=4)))
     except Exception as error:  # noqa: BLE001
         raise NotebookInvalid(
             f'The notebook "{name}" does not follow the notebook format: '
@@ -53,10 +60,13 @@ def read(path: Path) -> Any:
         ) from None
 
 
-def _complete(notebook: Any) -> Any:
+def _complete(notebook: dict[str, Any]) -> dict[str, Any]:
     """Give each cell what execution relies on; old and hand-made notebooks lack some of it."""
-    metadata: object = notebook.setdefault("metadata", nbformat.NotebookNode())
-    cells: Any = notebook.setdefault("cells", [])
+    minor = notebook.setdefault("nbformat_minor", _CELL_IDS[1] - 1)
+    metadata = notebook.setdefault("metadata", {})
+    cells = notebook.setdefault("cells", [])
+    if not isinstance(minor, int):
+        raise TypeError("its minor version is no number")
     if not isinstance(metadata, dict):
         raise TypeError("its metadata are no object")
     if not isinstance(cells, list):
@@ -69,10 +79,12 @@ def _complete(notebook: Any) -> Any:
             cell["source"] = source = "".join(str(line) for line in source)
         if not isinstance(source, str):
             raise TypeError(f"the source of cell {number} is no text")
-        if not isinstance(cell.setdefault("metadata", nbformat.NotebookNode()), dict):
+        if not isinstance(cell.setdefault("metadata", {}), dict):
             raise TypeError(f"the metadata of cell {number} are no object")
         if not isinstance(cell["metadata"].get("tags", []), list):
             raise TypeError(f"the tags of cell {number} are no list")
+        if minor >= _CELL_IDS[1]:
+            cell.setdefault("id", uuid.uuid4().hex[:8])
         if cell["cell_type"] == "code":
             # What an earlier run left is not this run's output.
             cell["outputs"] = []

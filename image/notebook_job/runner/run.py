@@ -19,6 +19,7 @@ from notebook_job.codes import NotebookExit, Outcome
 
 # The kubelet reads it when the container ends; elsewhere it isn't there.
 _TERMINATION_LOG = Path("/dev/termination-log")
+_TERMINATION_BYTES = 4096
 
 
 def provide_home(environment: MutableMapping[str, str], fallback: Path) -> None:
@@ -78,7 +79,7 @@ def run(job: Path) -> int:
     except notebook.NotebookInvalid as error:
         return end(NotebookExit.NOTEBOOK_INVALID, Outcome.NOTEBOOK_INVALID, str(error))
     notebook.inject(content, spec["parameters"])
-    report.update(total=len(content.cells))
+    report.update(total=sum(cell.cell_type == "code" for cell in content.cells))
     saved = control / "notebook.ipynb"
 
     def save() -> None:
@@ -141,7 +142,11 @@ def _leave_message(control: Path) -> None:
         if not _TERMINATION_LOG.exists():
             return
         state = json.loads((control / "state.json").read_text())
-        state["message"] = state["message"][:1000]
-        if state.get("error"):
-            state["error"]["value"] = state["error"]["value"][:1000]
-        _TERMINATION_LOG.write_text(json.dumps(state)[:4096])
+        for length in (1000, 200, 20):
+            state["message"] = state["message"][:length]
+            if state.get("error"):
+                state["error"]["value"] = state["error"]["value"][:length]
+            text = json.dumps(state)
+            if len(text) <= _TERMINATION_BYTES:
+                _TERMINATION_LOG.write_text(text)
+                return

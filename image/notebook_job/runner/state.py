@@ -23,7 +23,7 @@ def now_ms(clock: Callable[[], float]) -> int:
 
 @dataclass(frozen=True)
 class CellError:
-    """The exception that ended the run, and its cell's place, counted from 1."""
+    """The exception that ended the run, and its cell's place among all cells, from 1."""
 
     name: str
     value: str
@@ -32,7 +32,7 @@ class CellError:
 
 @dataclass(frozen=True)
 class State:
-    """The run so far. Cells are counted with those that hold no code; times in ms."""
+    """The run so far. `total` and `finished` count cells with code; times in ms."""
 
     outcome: Outcome = Outcome.RUNNING
     message: str = ""
