@@ -35,7 +35,7 @@ def run_demo(server: LabServer, environment: Mapping[str, str]) -> bool:
             "output_formats": ["ipynb", "html"],
             "parameters": {"region": '"north"', "weeks": "3"},
             "package_input_folder": True,
-            "runtime_environment_parameters": {"k8s_cpu": "500m", "k8s_memory": "512Mi"},
+            "runtime_environment_parameters": {"k8s_cpu": "1", "k8s_memory": "512Mi"},
         },
     )["job_id"]
     created = time.monotonic()

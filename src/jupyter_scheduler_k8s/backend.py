@@ -7,14 +7,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from functools import cached_property
 from logging import Logger
 from typing import Any
 
 from jupyter_scheduler_k8s import manifests, names, records
-from jupyter_scheduler_k8s.cluster import ClusterClient, KubernetesTransport, RecordCache, Reflector
+from jupyter_scheduler_k8s.cluster.cache import RecordCache
+from jupyter_scheduler_k8s.cluster.client import ClusterClient
+from jupyter_scheduler_k8s.cluster.reflector import Reflector
+from jupyter_scheduler_k8s.cluster.transport import KubernetesTransport
 from jupyter_scheduler_k8s.config import K8sConfig
-from jupyter_scheduler_k8s.database import CacheSource, K8sSession
+from jupyter_scheduler_k8s.database import K8sDatabaseManager
+from jupyter_scheduler_k8s.database.sources import CacheSource
 from jupyter_scheduler_k8s.errors import ClusterError, ClusterUnavailable
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
 from jupyter_scheduler_k8s.records import JobRecord
@@ -38,6 +43,9 @@ class Backend:
         self.log = log
         self.client = ClusterClient(config.namespace)
         self.cache = RecordCache(job_record, log=log)
+        self.database = K8sDatabaseManager(
+            jobs=CacheSource(self.cache), ensure_namespace=self.client.ensure_namespace
+        )
         self._ends = _Ends()
         self.cache.on_change(self._ends.changed)
         self._reflectors = [
@@ -77,10 +85,6 @@ class Backend:
             ca_bundle=self.config.s3_ca_bundle,
         )
 
-    def session(self) -> K8sSession:
-        """A session over the records of this server's owner."""
-        return K8sSession(CacheSource(self.cache))
-
     def start(self) -> None:
         """Start mirroring the records; cheap where that has begun."""
         with self._starting:
@@ -119,31 +123,29 @@ class Backend:
                 quota=quota_resources(self.client.resource_quotas()),
             )
 
-        placement, region, certificate = await all_or_nothing(
-            asyncio.to_thread(look), self.storage.region(), self.storage.ca_certificates()
-        )
-        return Placement(
-            context=placement.context,
-            quota=placement.quota,
-            region=region,
-            ca_certificate=certificate,
-        )
+        placement, region = await all_or_nothing(asyncio.to_thread(look), self.storage.region())
+        return replace(placement, region=region)
 
-    async def share_credentials(self) -> bool:
-        """Bring the S3 credentials to where the pods read them.
+    async def share_credentials(self) -> frozenset[str]:
+        """Bring what opens S3 to where the pods read it.
 
         Written with every job: so it is there although somebody deleted it, and
         holds what is valid now.
 
         Returns:
-            Whether there are any; False where pods have an identity of their own.
+            The keys of the Secret; none where pods have an identity of their own
+            and S3 has a public certificate.
         """
-        found = await self.storage.pod_credentials()
-        if found is None:
-            return False
-        secret = manifests.credentials_secret(self.config, found.data)
-        await asyncio.to_thread(self.client.apply_secret, secret)
-        return True
+        found, certificates = await all_or_nothing(
+            self.storage.pod_credentials(), self.storage.ca_certificates()
+        )
+        data = dict(found.data) if found else {}
+        if certificates:
+            data[manifests.CA_KEY] = certificates
+        if data:
+            secret = manifests.credentials_secret(self.config, data)
+            await asyncio.to_thread(self.client.apply_secret, secret)
+        return frozenset(data)
 
     async def ended(self, record: JobRecord) -> None:
         """Wait until a run that is being ended has ended.

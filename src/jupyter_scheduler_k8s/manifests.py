@@ -8,7 +8,7 @@ one volume; image/README.md describes what they do with it.
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib import resources as package_files
+from pathlib import Path
 from typing import Any
 
 from jupyter_scheduler_k8s import names, records
@@ -18,12 +18,13 @@ from jupyter_scheduler_k8s.resources import Resources
 
 VOLUME_PATH = "/job"
 
+# The key of the Secret that holds certificates. They are a file in the pod: a
+# system's whole bundle is longer than a variable may be (128 KiB on Linux).
+CA_KEY = "ca.crt"
+_CA_FOLDER = "/etc/s3-ca"
+
 # Runs in the notebook's image, whatever that is; it is text here, never imported.
-BOOTSTRAP = (
-    package_files.files("jupyter_scheduler_k8s")
-    .joinpath("notebook_bootstrap.py")
-    .read_text(encoding="utf-8")
-)
+BOOTSTRAP = Path(__file__).with_name("notebook_bootstrap.py").read_text(encoding="utf-8")
 
 # What `files` needs after SIGTERM to store what the run left.
 GRACE_SECONDS = 60
@@ -45,13 +46,11 @@ class Placement:
         quota: the resources, in a ResourceQuota's spelling ("requests.cpu"),
             that the namespace wants every container to state.
         region: the bucket's region, where one is set.
-        ca_certificate: PEM text of a private S3 server's authority, where one is set.
     """
 
     context: str | None = None
     quota: Collection[str] = field(default_factory=frozenset)
     region: str = ""
-    ca_certificate: str = ""
 
 
 def job_manifest(
@@ -60,7 +59,7 @@ def job_manifest(
     *,
     resources: Resources,
     placement: Placement,
-    credentials: bool,
+    credentials: Collection[str],
 ) -> dict[str, Any]:
     """The Job that runs, and is, `record`.
 
@@ -69,8 +68,8 @@ def job_manifest(
         config: the server's settings.
         resources: what the user asked for of the cluster.
         placement: what is known of the cluster.
-        credentials: whether the Secret of `credentials_secret` exists; where it
-            doesn't, the pod's own identity opens S3.
+        credentials: the keys of the Secret that `credentials_secret` made; where
+            it has no access key, the pod's own identity opens S3.
 
     Raises:
         RecordError: the record is too large for a Job.
@@ -108,11 +107,12 @@ def job_manifest(
 
 
 def credentials_secret(config: K8sConfig, data: Mapping[str, str]) -> dict[str, Any]:
-    """The Secret with the S3 credentials that only the `files` containers read.
+    """The Secret that only the `files` containers read.
 
     Args:
         config: the server's settings.
-        data: environment variables, AWS_ACCESS_KEY_ID and so on.
+        data: environment variables, AWS_ACCESS_KEY_ID and so on, and under
+            `CA_KEY` the PEM text of a private S3 server's authority.
     """
     return {
         "apiVersion": "v1",
@@ -159,7 +159,7 @@ def _pod_spec(
     *,
     resources: Resources,
     placement: Placement,
-    credentials: bool,
+    credentials: Collection[str],
 ) -> dict[str, Any]:
     notebook_image = resources.image or config.image
     spec: dict[str, Any] = {
@@ -174,7 +174,7 @@ def _pod_spec(
                 "image": config.image,
                 "imagePullPolicy": config.pull_policy(config.image, placement.context),
                 "command": ["python", "-m", "notebook_job.files"],
-                "env": _environment(record, config, placement),
+                "env": _environment(record, config, placement, credentials),
                 "resources": resources.for_files(placement.quota),
                 "securityContext": _container_security(read_only=True),
                 "volumeMounts": [_mount("job", VOLUME_PATH), _mount("tmp", "/tmp")],  # noqa: S108
@@ -196,18 +196,25 @@ def _pod_spec(
         ],
         "volumes": [{"name": "job", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }
-    if credentials:
-        spec["containers"][0]["envFrom"] = [{"secretRef": {"name": secret_name(config)}}]
+    if CA_KEY in credentials:
+        items = [{"key": CA_KEY, "path": CA_KEY}]
+        spec["volumes"].append(
+            {"name": "s3-ca", "secret": {"secretName": secret_name(config), "items": items}}
+        )
+        spec["containers"][0]["volumeMounts"].append(_mount("s3-ca", _CA_FOLDER))
     if config.service_account:
         spec["serviceAccountName"] = config.service_account
     return spec
 
 
 def _environment(
-    record: JobRecord, config: K8sConfig, placement: Placement
-) -> list[dict[str, str]]:
+    record: JobRecord, config: K8sConfig, placement: Placement, credentials: Collection[str]
+) -> list[dict[str, Any]]:
     variables = {
         "S3_BUCKET": config.s3_bucket,
+        "S3_ENDPOINT_URL": config.s3_endpoint_url,
+        "S3_CA_BUNDLE": f"{_CA_FOLDER}/{CA_KEY}" if CA_KEY in credentials else "",
+        "AWS_REGION": placement.region,
         "S3_INPUT_PREFIX": names.input_prefix(record.job_id),
         "S3_OUTPUT_PREFIX": names.output_prefix(record.job_id),
         "NOTEBOOK_PATH": record.input_filename,
@@ -216,14 +223,21 @@ def _environment(
         "PARAMETERS": _compact(record.parameters or {}),
         "PACKAGE_INPUT_FOLDER": "true" if record.package_input_folder else "false",
     }
-    optional = {
-        "S3_ENDPOINT_URL": config.s3_endpoint_url,
-        "S3_CA_BUNDLE": placement.ca_certificate,
-        "AWS_REGION": placement.region,
-    }
-    variables |= {name: value for name, value in optional.items() if value}
     # Kubernetes expands $(NAME) in a value; $$ is a plain dollar.
-    return [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
+    plain = [
+        {"name": name, "value": value.replace("$", "$$")}
+        for name, value in variables.items()
+        if value
+    ]
+    secret = [
+        {
+            "name": name,
+            "valueFrom": {"secretKeyRef": {"name": secret_name(config), "key": name}},
+        }
+        for name in sorted(credentials)
+        if name != CA_KEY
+    ]
+    return plain + secret
 
 
 def _pod_security(config: K8sConfig) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class K8sScheduler(Scheduler):  # type: ignore[misc]
     @property
     def db_session(self) -> Callable[[], K8sSession]:
         """What upstream's readers open where stock opens its database."""
-        return self.backend.session
+        return self.backend.database.create_session()
 
     # Reading.
 

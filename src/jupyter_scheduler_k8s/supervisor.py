@@ -17,7 +17,8 @@ from logging import Logger
 from typing import Any
 
 from jupyter_scheduler_k8s import diagnosis, manifests, names, objects
-from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
+from jupyter_scheduler_k8s.cluster.cache import RecordCache
+from jupyter_scheduler_k8s.cluster.client import ClusterClient
 from jupyter_scheduler_k8s.diagnosis import Diagnosis
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 
@@ -113,23 +114,24 @@ class Supervisor:
 
     def _end_if_overdue(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
         name, now = job["metadata"]["name"], self._wall_clock()
+        notebook = objects.terminated(pod, names.NOTEBOOK_CONTAINER)
+        files = objects.terminated(pod, names.FILES_CONTAINER)
         why = diagnosis.waiting_reason(pod)
         if why is not None:
             at = objects.seconds(pod["metadata"]["creationTimestamp"]) + self._timeout
-        elif ended := objects.terminated(pod, names.NOTEBOOK_CONTAINER).get("finishedAt"):
-            if objects.terminated(pod, names.FILES_CONTAINER):
-                return
-            at = objects.seconds(ended) + _LONE_SECONDS
+        elif bool(notebook) != bool(files):
+            at = objects.seconds((notebook or files)["finishedAt"]) + _LONE_SECONDS
         else:
             return
         if now < at:
             self._due[name] = at
-            return
-        if why is None:
-            if self._has_begun(job):
-                return
-            why = diagnosis.never_began(pod)
-        self._end(job, why)
+        elif why is not None:
+            self._end(job, why)
+        elif files:
+            # Nobody is left who could store what the notebook computes.
+            self._end(job, diagnosis.diagnose(job, [pod]))
+        elif not self._has_begun(job):
+            self._end(job, diagnosis.never_began(pod))
 
     def _end(self, job: Mapping[str, Any], why: Diagnosis) -> None:
         self._patch(

@@ -1,6 +1,7 @@
 """A notebook from JupyterLab's REST API to its downloaded outputs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,12 +250,21 @@ def test_what_is_refused_leaves_nothing(
     assert kubectl.get("jobs", "-l", f"jupyter-scheduler.io/owner={owner}") == []
 
 
-def test_the_example_runs(server: LabServer, run_job: RunJob) -> None:
-    (server.root_dir / "bike-hire").symlink_to(example_folder())
+def test_the_example_is_a_report(server: LabServer, run_job: RunJob) -> None:
+    shutil.copytree(example_folder(), server.root_dir / "bike-hire")
+
     job = run_job(
         server,
         "bike-hire/weekly-report.ipynb",
         package_input_folder=True,
         parameters={"region": '"west"'},
     )
-    assert "bike-hire" in str(job)
+    files = download(server, job["job_id"])
+
+    assert job["status"] == "COMPLETED", job["status_message"]
+    report = (files["files"] / "report" / "west.csv").read_text()
+    assert report.startswith("station,hires_per_week,change_percent\n")
+    assert {line.split(",")[0] for line in report.splitlines()[1:]} == {
+        "Botanical Garden",
+        "Stadium",
+    }

@@ -9,13 +9,6 @@ from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.errors import ConfigurationError
 
 
-@pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for trait in K8sConfig.class_own_traits(config=True).values():
-        if variable := trait.metadata.get("env"):
-            monkeypatch.delenv(variable, raising=False)
-
-
 def test_the_defaults() -> None:
     found = K8sConfig()
 

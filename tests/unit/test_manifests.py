@@ -8,7 +8,13 @@ import pytest
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.errors import BackendError, RecordError
-from jupyter_scheduler_k8s.manifests import BOOTSTRAP, Placement, credentials_secret, job_manifest
+from jupyter_scheduler_k8s.manifests import (
+    BOOTSTRAP,
+    CA_KEY,
+    Placement,
+    credentials_secret,
+    job_manifest,
+)
 from jupyter_scheduler_k8s.records import JobRecord, parse_job_data
 from jupyter_scheduler_k8s.resources import Resources, quota_resources
 
@@ -45,7 +51,7 @@ def manifest(
         config(),
         resources=resources or Resources(),
         placement=placement or Placement(context="kind-dev"),
-        credentials=True,
+        credentials={"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     )
 
 
@@ -53,6 +59,11 @@ def container(job: dict[str, Any], name: str) -> dict[str, Any]:
     containers = job["spec"]["template"]["spec"]["containers"]
     found: dict[str, Any] = next(entry for entry in containers if entry["name"] == name)
     return found
+
+
+def secret_variable(key: str) -> dict[str, Any]:
+    name = credentials_secret(config(), {})["metadata"]["name"]
+    return {"name": key, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
 
 
 def test_the_whole_job_of_a_plain_notebook() -> None:
@@ -118,13 +129,6 @@ def test_the_whole_job_of_a_plain_notebook() -> None:
                             "image": "ours:1",
                             "imagePullPolicy": "Never",
                             "command": ["python", "-m", "notebook_job.files"],
-                            "envFrom": [
-                                {
-                                    "secretRef": {
-                                        "name": credentials_secret(config(), {})["metadata"]["name"]
-                                    }
-                                }
-                            ],
                             "env": [
                                 {"name": "S3_BUCKET", "value": "jobs"},
                                 {"name": "S3_INPUT_PREFIX", "value": f"jobs/{JOB_ID}/input/"},
@@ -138,6 +142,8 @@ def test_the_whole_job_of_a_plain_notebook() -> None:
                                     '"price":"$$(AWS_SECRET_ACCESS_KEY)"}',
                                 },
                                 {"name": "PACKAGE_INPUT_FOLDER", "value": "false"},
+                                secret_variable("AWS_ACCESS_KEY_ID"),
+                                secret_variable("AWS_SECRET_ACCESS_KEY"),
                             ],
                             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
                             "securityContext": secure | {"readOnlyRootFilesystem": True},
@@ -174,7 +180,7 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
         idempotency_token="once",
     )
     job = job_manifest(
-        asked, config(), resources=Resources(), placement=Placement(), credentials=False
+        asked, config(), resources=Resources(), placement=Placement(), credentials=()
     )
 
     read = parse_job_data(job)
@@ -255,7 +261,7 @@ def test_users_and_groups_can_be_left_to_the_platform() -> None:
         config(run_as_user=None, run_as_group=None),
         resources=Resources(),
         placement=Placement(),
-        credentials=False,
+        credentials=(),
     )
 
     assert job["spec"]["template"]["spec"]["securityContext"] == {
@@ -268,4 +274,21 @@ def test_only_the_files_container_is_given_credentials() -> None:
     job = manifest()
 
     assert not {"env", "envFrom"} & set(container(job, "notebook"))
-    assert "secretRef" in container(job, "files")["envFrom"][0]
+    assert secret_variable("AWS_SECRET_ACCESS_KEY") in container(job, "files")["env"]
+
+
+def test_certificates_are_a_file_that_only_files_reads() -> None:
+    job = job_manifest(
+        record(),
+        config(s3_endpoint_url="https://s3.example:9000"),
+        resources=Resources(),
+        placement=Placement(),
+        credentials={CA_KEY},
+    )
+
+    files = container(job, "files")
+    assert {"name": "S3_CA_BUNDLE", "value": "/etc/s3-ca/ca.crt"} in files["env"]
+    assert {"name": "s3-ca", "mountPath": "/etc/s3-ca"} in files["volumeMounts"]
+    assert {"name": "s3-ca", "mountPath": "/etc/s3-ca"} not in container(job, "notebook")[
+        "volumeMounts"
+    ]
