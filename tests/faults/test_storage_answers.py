@@ -142,7 +142,7 @@ async def check(storage: Storage) -> None:
         (s3_error("403 Forbidden", "SignatureDoesNotMatch"), errors.StorageDenied,
          "AWS_ACCESS_KEY_ID"),
         (s3_error("403 Forbidden", "AccessDenied"), errors.StorageDenied, "(AccessDenied)"),
-        (answer("403 Forbidden"), errors.StorageDenied, "(403)"),
+        (answer("403 Forbidden"), errors.StorageUnavailable, "(HTTP 403)"),
         (s3_error("400 Bad Request", "ExpiredToken"), errors.StorageDenied, "have expired"),
         (s3_error("404 Not Found", "NoSuchBucket"), errors.BucketMissing, "S3_BUCKET"),
         (s3_error("404 Not Found", "XAdminUserNotFound"), errors.StorageDenied, "doesn't accept"),

@@ -148,6 +148,8 @@ async def test_certificates_come_from_the_setting_else_from_the_environment(
     assert (await Storage(bucket="files").ca_certificates()).endswith("theirs.pem")
     ours = Storage(bucket="files", ca_bundle=str(tmp_path / "ours.pem"))
     assert (await ours.ca_certificates()).endswith("ours.pem")
+    plain = Storage(bucket="files", endpoint_url="http://s3.example")
+    assert await plain.ca_certificates() == ""
 
 
 @pytest.mark.parametrize("content", [None, b"no certificate", b"\xff\xfe"])

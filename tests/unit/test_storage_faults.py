@@ -57,9 +57,13 @@ def no_answer(kind: str, source: str) -> str:
         (PermissionDeniedError(s3_error("403 Forbidden", "AccessDenied")), errors.StorageDenied,
          "The S3 credentials from the AWS SSO login may not store 'x' in the bucket 'files' "
          "(AccessDenied); give them that right, or use others."),
-        (PermissionDeniedError(answer("403 Forbidden", "")), errors.StorageDenied,
-         "The S3 credentials from the AWS SSO login may not store 'x' in the bucket 'files' "
-         "(403); give them that right, or use others."),
+        (PermissionDeniedError(answer("403 Forbidden", "<p>planted body")),
+         errors.StorageUnavailable,
+         "What answers at http://s3.example:9000 refuses to store 'x' (HTTP 403) and gives no "
+         "reason, as S3 would; check S3_ENDPOINT_URL and proxies on the way."),
+        (FileNotFoundError(answer("404 Not Found", "<p>planted body")), errors.StorageUnavailable,
+         "What answers at http://s3.example:9000 refuses to store 'x' (HTTP 404) and gives no "
+         "reason, as S3 would; check S3_ENDPOINT_URL and proxies on the way."),
         (PermissionDeniedError(s3_error("403 Forbidden", "RequestTimeTooSkewed")),
          errors.StorageDenied,
          "The clocks of this machine and of S3 at http://s3.example:9000 differ too much "

@@ -115,7 +115,7 @@ class Storage:
         return found
 
     async def ca_certificates(self) -> str:
-        """The private CA's certificates as PEM text, or an empty string."""
+        """The private CA's certificates as PEM text; empty without one, or without TLS."""
         return await asyncio.to_thread(self._connection.certificates)
 
     async def check_bucket(self) -> None:

@@ -89,7 +89,14 @@ class Connection:
         return self._region or self.credentials.region() or DEFAULT_REGION
 
     def certificates(self) -> str:
-        """The private CA's certificates as PEM text, or an empty string. Reads a file."""
+        """The private CA's certificates as PEM text, or an empty string. Reads a file.
+
+        Raises:
+            ConfigurationError: the file that a setting names can't be used.
+        """
+        # AWS_CA_BUNDLE is often set for a whole machine.
+        if self._endpoint_url.startswith("http://"):
+            return ""
         return read_certificates(self._ca_bundle)
 
     def _connect(self) -> Stores:

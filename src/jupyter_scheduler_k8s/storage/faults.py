@@ -83,7 +83,12 @@ def explain(error: Exception, *, action: str, place: Place) -> BackendError:
         return ConfigurationError(
             f"The bucket '{place.bucket}' is in another region; set AWS_REGION to the bucket's."
         )
-    if code == "NoSuchKey" or isinstance(error, FileNotFoundError) or status == "404":
+    if status in ("403", "404", "405") and not code:
+        return StorageUnavailable(
+            f"What answers at {place.endpoint} refuses to {action} (HTTP {status}) and gives "
+            "no reason, as S3 would; check S3_ENDPOINT_URL and proxies on the way."
+        )
+    if code == "NoSuchKey" or isinstance(error, FileNotFoundError):
         return ObjectMissing(f"S3 can't {action}: there is no such object.")
     if code in _FULL or status == "507":
         return StorageError(f"S3 can't {action}: it has no room left ({code or status}).")
@@ -110,10 +115,10 @@ def _denied(
             f"The clocks of this machine and of S3 at {place.endpoint} differ too much "
             f"({code}); set this machine's."
         )
-    if status in ("401", "403"):
+    if code and status in ("401", "403"):
         return StorageDenied(
             f"The S3 credentials from {place.credentials} may not {action} in the bucket "
-            f"'{place.bucket}' ({code or status}); give them that right, or use others."
+            f"'{place.bucket}' ({code}); give them that right, or use others."
         )
     return None
 
