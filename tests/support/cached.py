@@ -9,6 +9,10 @@ from jupyter_scheduler_k8s.cluster.cache import MakeRecord, RecordCache
 from jupyter_scheduler_k8s.records import JobRecord
 
 
+_PHASE = f"{names.GROUP}/phase"
+_TIME = f"{names.GROUP}/time"
+
+
 class Clock:
     """A clock that stands still until it is told to go on."""
 
@@ -30,9 +34,9 @@ def job_object(
     version: str = "1",
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
-    status: Mapping[str, Any] | None = None,
+    phase: str = "QUEUED",
 ) -> dict[str, Any]:
-    """A Job; its uid follows from its name unless one is given."""
+    """A Job; its uid follows from its name unless one is given. `simple_record` reads `phase`."""
     return {
         "metadata": {
             "name": name,
@@ -40,11 +44,11 @@ def job_object(
             "resourceVersion": version,
             "creationTimestamp": "2026-01-01T00:00:00Z",
             "labels": dict(labels or {}),
-            "annotations": dict(annotations or {}),
+            "annotations": {**(annotations or {}), _PHASE: phase},
             "managedFields": [{"manager": "x" * 100}],
         },
         "spec": {"backoffLimit": 0, "template": {"spec": {"containers": [{"name": "x" * 100}]}}},
-        "status": dict(status or {}),
+        "status": {},
     }
 
 
@@ -71,13 +75,12 @@ def simple_record(
 ) -> JobRecord:
     """A record whose name is the Job's version and whose message counts its pods and the time."""
     metadata = job["metadata"]
-    phase = (job.get("status") or {}).get("phase", "QUEUED")
     return JobRecord(
         job_id=metadata["labels"].get(names.JOB_ID_LABEL, metadata["name"]),
         name=metadata["resourceVersion"],
-        status=phase,
+        status=metadata["annotations"][_PHASE],
         status_message=f"{len(pods)} pods at {now:.0f}",
-        create_time=int(metadata["annotations"].get("jupyter-scheduler.io/time", "0")),
+        create_time=int(metadata["annotations"].get(_TIME, "0")),
         object_name=metadata["name"],
     )
 

@@ -68,6 +68,7 @@ class Connection:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._target: Target | None = None
+        self._address = "an address that is not known yet"
 
     def target(self) -> Target:
         """Where the API is.
@@ -78,12 +79,13 @@ class Connection:
         with self._lock:
             if self._target is None:
                 self._target = _load(self._kubeconfig, self._context)
+                self._address = self._target.address
             return self._target
 
     @property
     def address(self) -> str:
-        """The API's URL once it is known, for messages."""
-        return "(not yet known)" if self._target is None else self._target.address
+        """The API's URL, once it is known, for messages."""
+        return self._address
 
     def reload(self) -> None:
         """Forget the credentials, so that the next request loads them again."""

@@ -219,6 +219,12 @@ class Reflector:
                     events += 1
                     if self._stopping.is_set():
                         return
+            except ApiFailure as failure:
+                if failure.status is not None:
+                    raise
+                # Cut, or silent for too long. Nothing is known to be wrong with
+                # the server: if it is, the next attempt says so.
+                self._log.info("The watch of %s broke: %s.", self._transport.resource, failure)
             finally:
                 with self._lock:
                     self._watch = None
@@ -266,13 +272,7 @@ class Reflector:
             return
         if failure.status == 401:
             self._transport.reload_credentials()
-        if failure.reason == "ReadTimeoutError" and self._version is not None:
-            # A silent stream: nothing is known to be wrong with the server.
-            self._log.info(
-                "The watch of %s was silent; opening it again.", self._transport.resource
-            )
-        else:
-            self._report(self._transport.sentence(failure))
+        self._report(self._transport.sentence(failure))
         cap = LONGEST_FORBIDDEN_DELAY if failure.status == 403 else LONGEST_DELAY
         self._pause(retry_after=failure.retry_after, cap=cap)
 

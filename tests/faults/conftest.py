@@ -1,0 +1,28 @@
+"""A fake API server for each test, and a mirror of it."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from faults.fake_api import FakeApi
+from faults.mirrored import Mirrored
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
+    # A proxy of the machine would stand between the client and this server.
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    fake = FakeApi()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def mirrored(api: FakeApi, tmp_path: Path) -> Iterator[Mirrored]:
+    made = Mirrored(api, api.kubeconfig(tmp_path), logging.getLogger("mirrored"))
+    yield made
+    for reflector in made.reflectors:
+        reflector.stop(timeout=10)
+        assert not reflector.alive
