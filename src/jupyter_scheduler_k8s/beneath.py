@@ -141,7 +141,7 @@ class NewFile:
             with self._spoken():
                 # Else a machine that loses power may keep the name without the bytes,
                 # and the next download would take the file for whole.
-                os.fsync(self._descriptor)
+                _sync(self._descriptor)
                 os.replace(
                     self._temporary,
                     self._name,
@@ -170,6 +170,15 @@ class NewFile:
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else "the file system refused"
             raise BackendError(f"The file '{self._path}' can't be written: {why}.") from None
+
+
+def _sync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network and user-space file systems don't know it.
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def remove_abandoned(root: str, path: str, *, now: float | None = None) -> None:

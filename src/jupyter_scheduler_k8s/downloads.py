@@ -20,7 +20,7 @@ from jupyter_scheduler.utils import create_output_filename
 from jupyter_server.utils import ensure_async
 
 from jupyter_scheduler_k8s import beneath, names
-from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError, StorageError
+from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError, StorageError, UnsafePath
 from jupyter_scheduler_k8s.staging import check_filename
 from jupyter_scheduler_k8s.storage import Download, Storage
 
@@ -83,12 +83,12 @@ def make_plan(
     for output_format in formats:
         key = outputs + names.output_file(output_format)
         if key in keys:
-            named[check_filename(filenames[output_format])] = key
+            named[_single(filenames[output_format])] = key
         else:
             missing.append(output_format)
     executed = outputs + names.output_file("ipynb")
     if missing and executed in keys:
-        named[check_filename(filenames["ipynb"])] = executed
+        named[_single(filenames["ipynb"])] = executed
     has_outputs = bool(named or made)
     notebook = check_filename(filenames["input"])
     key = inputs + names.escape_path(notebook)
@@ -98,10 +98,24 @@ def make_plan(
     return Plan(files={**files, **named}, missing=tuple(missing), has_outputs=has_outputs)
 
 
+def _single(name: str) -> str:
+    """Return `name`, a dated name: longer than an input's may be.
+
+    Raises:
+        UnsafePath: it has folders.
+    """
+    if "/" in names.check_path(name):
+        raise UnsafePath(f"The output's name {name!r} must be a name without folders.")
+    return name
+
+
 def _below(prefix: str, keys: Iterable[str]) -> dict[str, str]:
-    return {
+    found = {
         names.unescape_path(key.removeprefix(prefix)): key for key in keys if key.startswith(prefix)
     }
+    # Some S3 clients make an object for a folder; obstore lists it without its slash.
+    folders = {parent for path in found for parent in _parents(path)}
+    return {path: key for path, key in found.items() if path not in folders}
 
 
 def _make_room(files: dict[str, str], above: Mapping[str, str]) -> None:
@@ -142,9 +156,11 @@ class K8sJobFilesManager(JobFilesManager):
         check_filename(job.input_filename)
         folder = _output_folder(scheduler, job)
         stored = await storage.list(names.job_prefix(job.job_id))
-        plan = make_plan(
+        sizes = {found.key: found.size for found in stored}
+        plan = await asyncio.to_thread(
+            make_plan,
             job.job_id,
-            keys={found.key for found in stored},
+            keys=sizes.keys(),
             formats=job.output_formats or (),
             filenames=_filenames(scheduler, job),
             package=bool(job.package_input_folder),
@@ -157,7 +173,11 @@ class K8sJobFilesManager(JobFilesManager):
             paths = {path: key for path, key in paths.items() if path not in there}
         await asyncio.to_thread(_remove_abandoned, scheduler.root_dir, paths)
         await storage.download(
-            Download(key=key, open=functools.partial(beneath.NewFile, scheduler.root_dir, path))
+            Download(
+                key=key,
+                size=sizes[key],
+                open=functools.partial(beneath.NewFile, scheduler.root_dir, path),
+            )
             for path, key in paths.items()
         )
         # A run that goes on may still make them.

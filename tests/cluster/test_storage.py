@@ -21,7 +21,7 @@ from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.beneath import NewFile
 from jupyter_scheduler_k8s.errors import BucketMissing, StorageDenied, StorageError
 from jupyter_scheduler_k8s.staging import StagedTree, stage
-from jupyter_scheduler_k8s.storage import Download, Storage
+from jupyter_scheduler_k8s.storage import Download, Storage, StoredObject
 
 ODD_NAMES = (
     "a b.txt", "it's \"q\".txt", "x#1?y=2&z+.txt", "100%.txt", "%41%2F..", "line\nbreak",
@@ -96,16 +96,16 @@ async def test_odd_names_are_readable_keys_and_come_back(
     assert {found.key for found in listed} == keys
     out = tmp_path / "out"
     out.mkdir()
-    await storage.download(download(found.key, prefix, out) for found in listed)
+    await storage.download(download(found, prefix, out) for found in listed)
     for name in ODD_NAMES:
         assert (out / name).read_text(encoding="utf-8") == name
     assert await storage.delete_prefix(names.job_prefix(job)) == len(keys)
     assert bucket.keys(names.job_prefix(job)) == []
 
 
-def download(key: str, prefix: str, out: Path) -> Download:
-    path = names.unescape_path(key.removeprefix(prefix))
-    return Download(key, lambda: NewFile(str(out), path))
+def download(found: StoredObject, prefix: str, out: Path) -> Download:
+    path = names.unescape_path(found.key.removeprefix(prefix))
+    return Download(found.key, found.size, lambda: NewFile(str(out), path))
 
 
 async def test_a_thousand_files_and_a_large_one(
@@ -125,7 +125,7 @@ async def test_a_thousand_files_and_a_large_one(
 
     out = tmp_path / "out"
     out.mkdir()
-    await storage.download(download(found.key, prefix, out) for found in await storage.list(prefix))
+    await storage.download(download(found, prefix, out) for found in await storage.list(prefix))
     assert (out / "large.bin").read_bytes() == large
     for number in range(1000):
         assert (out / f"d{number % 20}/{number}.bin").read_bytes() == number.to_bytes(4096, "big")

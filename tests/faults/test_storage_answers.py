@@ -263,7 +263,7 @@ async def test_an_answer_that_breaks_off_never_becomes_a_file(server: Server) ->
     server.respond = lambda method, target: answer("200 OK", b"x" * (size // 2), length=size)
     async with server.listening() as url:
         with pytest.raises(errors.StorageError):
-            await server.storage(url).download([Download("jobs/a/cut", lambda: sink)])
+            await server.storage(url).download([Download("jobs/a/cut", size, lambda: sink)])
     assert sink.ended == "discarded"
 
 

@@ -1,6 +1,7 @@
 """Downloads, with S3 in memory and the files in a real folder."""
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -156,6 +157,41 @@ async def test_a_packaged_folder_comes_back_with_what_the_run_made_on_top(case: 
         "becomes_folder/x": "made",
         "becomes_file": "made",
     }
+
+
+async def test_a_name_of_the_greatest_length_comes_back(case: Case) -> None:
+    name = "ü" * 97 + ".ipynb"
+    case.job.input_filename = name
+    case.folder = case.root / "jobs" / f"{'ü' * 97}-{JOB}"
+    await case.store_run()
+    await case.put(f"input/{name}", "the input")
+    assert set(await case.download()) == {name, f"{case.dated}.ipynb", f"{case.dated}.html"}
+
+
+def test_an_object_that_stands_for_a_folder_is_no_file() -> None:
+    files = OUTPUT + names.SIDE_FILES_KEY
+    plan = make_plan(
+        JOB,
+        keys={f"{files}d", f"{files}d/e", f"{files}d/e/x"},
+        formats=[],
+        filenames={"ipynb": "x.ipynb", "input": "nb.ipynb"},
+        package=True,
+    )
+    assert plan.files == {"d/e/x": f"{files}d/e/x"}
+
+
+async def test_a_full_disk_is_one_sentence_and_leaves_no_half_file(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await case.store_run()
+
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(BackendError, match=r"can't be written: No space left on device\."):
+        await case.download()
+    assert case.files() == {}
 
 
 async def test_files_of_a_folder_that_was_not_packaged_stay_in_s3(case: Case) -> None:

@@ -106,7 +106,7 @@ async def test_a_tree_is_stored_under_escaped_keys_and_comes_back(
     out.mkdir()
     wanted = {"d/large": "large", "d/100%25%0A.csv": "csv"}
     await storage.download(
-        Download(PREFIX + tail, lambda name=name: NewFile(str(out), name))  # type: ignore[misc]
+        Download(PREFIX + tail, 0, lambda name=name: NewFile(str(out), name))  # type: ignore[misc]
         for tail, name in wanted.items()
     )
     assert (out / "large").read_bytes() == (root / "d/large").read_bytes()
@@ -236,7 +236,7 @@ async def test_an_object_that_is_not_there_is_a_sentence(storage: Storage) -> No
     with pytest.raises(ObjectMissing, match="can't fetch 'jobs/a/x'"):
         await storage.get_json("jobs/a/x")
     with pytest.raises(ObjectMissing):
-        await storage.download([Download("jobs/a/x", Buffer)])
+        await storage.download([Download("jobs/a/x", 0, Buffer)])
 
 
 async def test_a_sink_that_fails_is_discarded(storage: Storage) -> None:
@@ -248,7 +248,7 @@ async def test_a_sink_that_fails_is_discarded(storage: Storage) -> None:
         sink = Full()
         await storage.put_bytes("jobs/a/x", b"x" * size)
         with pytest.raises(BackendError, match="The disk is full"):
-            await storage.download([Download("jobs/a/x", lambda sink=sink: sink)])  # type: ignore[misc]
+            await storage.download([Download("jobs/a/x", 0, lambda sink=sink: sink)])  # type: ignore[misc]
         assert sink.ended == ["discarded"]
 
 

@@ -97,10 +97,14 @@ def test_what_botocore_renews_is_asked_of_the_same_object() -> None:
     assert [credentials()["access_key_id"] for _ in range(3)] == ["1", "1", "1"]
 
 
-def test_obstore_is_told_to_ask_again() -> None:
-    expires = Credentials(session=Session(Found("env")))()["expires_at"]
+def test_obstore_is_told_to_ask_again_before_the_end() -> None:
+    now = dt.datetime.now(dt.UTC)
+    expires = Credentials(session=Session(Renewed("sso")))()["expires_at"]
     assert expires is not None
-    assert expires.tzinfo is not None
+    assert dt.timedelta(minutes=5) < expires - now < dt.timedelta(minutes=11)
+    soon = Renewed("custom-process")
+    soon._expiry_time = now + dt.timedelta(minutes=2)
+    assert Credentials(session=Session(soon))()["expires_at"] == soon._expiry_time
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Storage: one bucket, its objects by their whole keys."""
 
 import asyncio
-import builtins
 import io
 import json
 import logging
@@ -199,12 +198,7 @@ class Storage:
         Raises:
             BackendError: S3 refused, or a file can't be read.
         """
-        pairs: builtins.list[tuple[str, Source]] = [
-            (prefix + escape_path(file.path), file) for file in tree.files
-        ]
-        extra = tree.tree_object()
-        if extra is not None:
-            pairs.append((prefix + TREE_KEY, _Made(TREE_KEY, extra)))
+        pairs = await asyncio.to_thread(_keyed, prefix, tree)
         try:
             await self._transfers.upload(pairs)
         except BaseException:
@@ -275,6 +269,17 @@ class _Made:
 
     def open(self) -> BinaryIO:
         return io.BytesIO(self.data)
+
+
+def _keyed(prefix: str, tree: "StagedTree") -> list[tuple[str, Source]]:
+    """The files of a tree with their keys. Takes a while where they are many."""
+    pairs: list[tuple[str, Source]] = [
+        (prefix + escape_path(file.path), file) for file in tree.files
+    ]
+    extra = tree.tree_object()
+    if extra is not None:
+        pairs.append((prefix + TREE_KEY, _Made(TREE_KEY, extra)))
+    return pairs
 
 
 def _check_prefix(prefix: str) -> str:

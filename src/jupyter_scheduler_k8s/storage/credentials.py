@@ -115,9 +115,8 @@ class Credentials:
             }
             if frozen.token:
                 data["AWS_SESSION_TOKEN"] = frozen.token
-            # Only botocore's refreshable credentials know their end, and keep it private.
-            expiry = getattr(self._found, "_expiry_time", None)
-            expires_at = expiry.timestamp() if expiry is not None else None
+            end = self._end()
+            expires_at = end.timestamp() if end is not None else None
             return PodCredentials(data=data, expires_at=expires_at, kind=self.kind)
 
     def forget(self) -> None:
@@ -128,12 +127,19 @@ class Credentials:
     def __call__(self) -> "S3Credential":
         with self._lock:
             frozen = self._frozen()
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": datetime.now(UTC) + _LIFETIME,
-        }
+            again = datetime.now(UTC) + _LIFETIME
+            return {
+                "access_key_id": frozen.access_key,
+                "secret_access_key": frozen.secret_key,
+                "token": frozen.token,
+                "expires_at": min(again, self._end() or again),
+            }
+
+    def _end(self) -> datetime | None:
+        """When the credentials expire, where they say so."""
+        # Only botocore's refreshable credentials know it, and keep it private.
+        end: datetime | None = getattr(self._found, "_expiry_time", None)
+        return end
 
     def _frozen(self) -> Any:
         """botocore's ReadOnlyCredentials, renewed where they were about to end."""

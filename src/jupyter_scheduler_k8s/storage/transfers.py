@@ -51,10 +51,12 @@ class Download:
 
     Attributes:
         key: the object's key.
+        size: bytes, as listed; a running job may have replaced the object since.
         open: makes the file that its bytes go to; called in a thread.
     """
 
     key: str
+    size: int
     open: Callable[[], Sink]
 
 
@@ -141,7 +143,8 @@ class Transfers:
 
     async def _fetch(self, one: Download, work: Work) -> None:
         async def fetch(stores: Stores) -> None:
-            found = await stores.bulk.get_async(one.key)
+            store = stores.quick if one.size <= SMALL else stores.bulk
+            found = await store.get_async(one.key)
             size = int(found.meta["size"])
             if size <= _PIECE:
                 content = bytes(await found.bytes_async())
