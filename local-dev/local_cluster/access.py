@@ -50,7 +50,8 @@ def write_server_login(cluster: Cluster, layout: Layout) -> None:
     token = cluster.kubectl(
         ["-n", NAMESPACE, "create", "token", SERVER_ACCOUNT, f"--duration={TOKEN_DAYS * 24}h"]
     ).strip()
-    admin = json.loads(cluster.kubectl(["config", "view", "--raw", "--minify", "-o", "json"]))
+    view: list[str | Path] = ["--kubeconfig", layout.kubeconfig, "config", "view"]
+    admin = json.loads(cluster.kubectl([*view, "--raw", "--minify", "-o", "json"]))
     server = admin["clusters"][0]["cluster"]
     if "certificate-authority" in server:
         authority = Path(server.pop("certificate-authority")).read_bytes()

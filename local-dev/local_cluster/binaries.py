@@ -26,7 +26,7 @@ class Program:
     duration: str
 
 
-KUBERNETES = Program("kubernetes", ".", "6 to 7 minutes the first time")
+KUBERNETES = Program("kubernetes", ".", "6 to 7 minutes")
 S3_SERVER = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 to 2 minutes")
 PAUSE = Program("pause", ".", "seconds")
 
@@ -83,11 +83,12 @@ def build(layout: Layout, program: Program) -> Path:
             flags += f" {prefix}.gitVersion={git_version} {prefix}.gitMajor={major}"
             flags += f" {prefix}.gitMinor={minor} {prefix}.gitTreeState=clean"
         run_long(
-            f"Building {program.name} from source ({program.duration}; {version.split()[2]})",
-            [*go, "build", "-trimpath", "-ldflags", flags, "-o", target, program.package],
+            f"Building {program.name}",
+            [*go, "build", "-v", "-trimpath", "-ldflags", flags, "-o", target, program.package],
             log=layout.logs / f"build-{program.name}.log",
             env=_go_environment(),
             cwd=source,
+            note=f"from source with {version.split()[2]}, {program.duration}",
         )
 
     return cached(layout.cache, f"bin-{program.name}", name, make)
@@ -103,10 +104,11 @@ def kind(layout: Layout) -> Path:
         go, _ = _go()
         target.mkdir()
         run_long(
-            "Building kind from source (a minute)",
+            "Building kind",
             [*go, "install", "-trimpath", KIND_MODULE],
             log=layout.logs / "build-kind.log",
             env={**_go_environment(), "GOBIN": str(target), "GOFLAGS": "-mod=mod"},
+            note="from source, a minute",
         )
 
     return (

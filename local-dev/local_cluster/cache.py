@@ -8,7 +8,6 @@ second one wait and find the first one's result.
 import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from .shell import say
+from .shell import PROGRESS_SECONDS, say
+from .trees import remove_tree
 
 KEPT_PER_KIND = 4
 IGNORED_NAMES = frozenset({"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
@@ -49,13 +49,15 @@ def tree_digest(root: Path) -> str:
 
 @contextmanager
 def locked(path: Path, *, waiting: str = "") -> Iterator[None]:
-    """Holds an exclusive lock on ``path``; says ``waiting`` when it isn't free at once."""
+    """Holds an exclusive lock on ``path``; says ``waiting`` while it isn't free."""
     with ExitStack() as stack:
         handle = _try_lock(path)
         if handle is None:
-            if waiting:
-                say(waiting)
+            spoken = -PROGRESS_SECONDS
             while handle is None:
+                if waiting and time.monotonic() - spoken >= PROGRESS_SECONDS:
+                    say(waiting)
+                    spoken = time.monotonic()
                 time.sleep(0.2)
                 handle = _try_lock(path)
         stack.enter_context(handle)
@@ -108,7 +110,7 @@ def cached(root: Path, kind: str, key: str, make: Callable[[Path], None]) -> Pat
             make(scratch / key)
             (scratch / key).rename(entry)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_tree(scratch)
         _forget_old(entry.parent, keep=entry)
     return entry
 
@@ -124,7 +126,4 @@ def _forget_old(folder: Path, *, keep: Path) -> None:
         # An entry that another checkout is reading right now was touched a moment ago.
         if now - path.stat().st_mtime < 3600:
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove_tree(path)

@@ -5,8 +5,6 @@ interrupted run may not have written.
 """
 
 import contextlib
-import shutil
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,15 +13,30 @@ from .cache import locked, locked_if_free
 from .layout import RUN_ROOT, Layout
 from .shell import run, say
 from .slots import Claim, Slot
+from .trees import remove_tree, unmount_below
 
 RECORDS = ("etcd", "kubelet", "s3", "cni", "pod-logs")
 # The kubelet has these paths built in.
 KUBELET_FOLDER = Path("/var/lib/kubelet")
 CONTAINER_LOGS = Path("/var/log/containers")
+# Folders that containerd, the CNI plugins and the kubelet make outside ours, innermost first.
+SHARED_FOLDERS = (
+    Path("/run/containerd/s"),
+    Path("/run/containerd/runc"),
+    Path("/run/containerd"),
+    Path("/var/lib/cni/results"),
+    Path("/var/lib/cni"),
+    CONTAINER_LOGS,
+    KUBELET_FOLDER / "device-plugins",
+    KUBELET_FOLDER,
+)
 
 
 def take_down(claim: Claim) -> None:
-    """Ends every process of the cluster and removes mounts, interfaces, rules and groups."""
+    """Ends every process of the cluster and removes mounts, interfaces, rules and groups.
+
+    Nothing is asked to end gracefully: etcd stands it, and the rest has no state of its own.
+    """
     slot, state = claim.slot, claim.state
     _end_processes(slot, state)
     _remove_shim_sockets()
@@ -34,21 +47,23 @@ def take_down(claim: Claim) -> None:
     _remove_dangling_logs(state)
     if not others:
         _remove_kubelet_leftovers()
-    shutil.rmtree(slot.run, ignore_errors=True)
-    shutil.rmtree(state / "cni", ignore_errors=True)
+        _remove_empty(SHARED_FOLDERS)
+    remove_tree(slot.run)
+    remove_tree(state / "cni")
 
 
 def _end_processes(slot: Slot, state: Path) -> None:
-    roles = processes.running(state)
     # The kubelet and containerd first: they would start anew what is ended after them.
-    for names in (("kubelet", "containerd"), tuple(roles)):
-        processes.end([item.pid for name in names for item in roles.get(name, [])], grace=5)
+    roles = processes.running(state)
+    first = [item.pid for name in ("kubelet", "containerd") for item in roles.get(name, [])]
+    processes.kill(first)
+    # Whatever was being started meanwhile is found the next time.
     for _ in range(5):
-        pids = control_groups.processes_in(slot.label)
-        pids |= {item.pid for item in processes.all_running() if item.state == str(state)}
-        if not pids:
+        ours = {item.pid for item in processes.all_running() if item.state == str(state)}
+        found = ours | control_groups.processes_in(slot.label)
+        if not found:
             break
-        processes.end(pids, grace=0)
+        processes.kill(found)
 
 
 def _remove_shim_sockets() -> None:
@@ -60,9 +75,6 @@ def _remove_shim_sockets() -> None:
     for path in folder.iterdir():
         if str(path) not in bound:
             path.unlink(missing_ok=True)
-    for empty in (folder, folder.parent / "runc", folder.parent):
-        with contextlib.suppress(OSError):
-            empty.rmdir()
 
 
 def bound_sockets(table: str) -> set[str]:
@@ -71,35 +83,11 @@ def bound_sockets(table: str) -> set[str]:
     return {row[7] for row in rows if len(row) == 8}
 
 
-def mounts_below(mounts: str, roots: Iterable[Path]) -> list[str]:
-    """Mount points in ``/proc/self/mounts`` at or below one of ``roots``, innermost first."""
-    found = []
-    for line in mounts.splitlines():
-        # Spaces and the like are written as octal escapes.
-        escaped = line.split(" ")[1]
-        point = escaped.encode().decode("unicode_escape").encode("latin-1").decode(errors="replace")
-        if any(point == str(root) or point.startswith(f"{root}/") for root in roots):
-            found.append(point)
-    return found[::-1]
-
-
-def unmount_below(*roots: Path) -> None:
-    for _ in range(5):
-        points = mounts_below(Path("/proc/self/mounts").read_text(), roots)
-        if not points:
-            return
-        for point in points:
-            run(["umount", "--lazy", point], check=False)
-        time.sleep(0.1)
-
-
 def _remove_dangling_logs(state: Path) -> None:
     if CONTAINER_LOGS.is_dir():
         for link in CONTAINER_LOGS.iterdir():
             if link.is_symlink() and str(link.readlink()).startswith(f"{state}/"):
                 link.unlink()
-        with contextlib.suppress(OSError):
-            CONTAINER_LOGS.rmdir()
 
 
 def _remove_kubelet_leftovers() -> None:
@@ -109,7 +97,10 @@ def _remove_kubelet_leftovers() -> None:
     plugins = KUBELET_FOLDER / "device-plugins"
     for name in ("kubelet.sock", "kubelet_internal_checkpoint", "DEPRECATION"):
         (plugins / name).unlink(missing_ok=True)
-    for folder in (plugins, KUBELET_FOLDER):
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
 
@@ -155,14 +146,12 @@ def lock_of(state: Path) -> Path:
 def forget_records(layout: Layout, slot: Slot) -> None:
     """Removes what the cluster stored; its processes must not run."""
     _end_processes(slot, layout.state)
-    unmount_below(layout.state)
     for name in RECORDS:
-        shutil.rmtree(layout.state / name, ignore_errors=True)
+        remove_tree(layout.state / name)
 
 
 def remove_state(layout: Layout) -> None:
-    unmount_below(layout.state)
-    shutil.rmtree(layout.state, ignore_errors=True)
+    remove_tree(layout.state)
 
 
 def remove_run_root() -> None:
@@ -170,5 +159,4 @@ def remove_run_root() -> None:
     if RUN_ROOT.exists():
         with locked(RUN_ROOT / "lock"):
             if not slots.claims():
-                unmount_below(RUN_ROOT)
-                shutil.rmtree(RUN_ROOT, ignore_errors=True)
+                remove_tree(RUN_ROOT)

@@ -5,7 +5,6 @@ apt uses on this machine.
 """
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from .errors import LocalClusterError
 from .layout import Layout
 from .oci import architecture
 from .shell import run, run_long
+from .trees import remove_tree
 
 PACKAGES = ("python3", "python3-pip", "python3-venv", "ca-certificates")
 RECIPE = "2"
@@ -81,13 +81,14 @@ def base_layer(layout: Layout) -> Path:
         keys = keyring(source, [Path("/usr/share/keyrings"), Path("/etc/apt/trusted.gpg.d")])
         log = layout.logs / "build-base.log"
         run_long(
-            "Making the base image from Debian packages (about a minute)",
+            "Making the base image from Debian packages",
             [
                 *("debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
                 *(f"--keyring={keys}", source.suite, root, source.site),
             ],
             log=log,
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            note="about a minute",
         )
         _tidy(root)
         run_long(
@@ -95,7 +96,7 @@ def base_layer(layout: Layout) -> Path:
             ["tar", "--numeric-owner", "--one-file-system", "-C", root, "-cf", target, "."],
             log=log,
         )
-        shutil.rmtree(root)
+        remove_tree(root)
 
     return cached(layout.cache, "base", f"{key}.tar", make)
 
@@ -104,9 +105,9 @@ def _tidy(root: Path) -> None:
     """What official Python images don't have, and the two habits that they do have."""
     for pattern in ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*", "var/log/*.log"):
         for path in root.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_tree(path)
     for folder in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
-        shutil.rmtree(root / folder, ignore_errors=True)
+        remove_tree(root / folder)
         (root / folder).mkdir()
     for path in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
         path.unlink()

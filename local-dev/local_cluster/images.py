@@ -2,15 +2,16 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import debian, indexes, native, oci
 from .cache import cached, digest, locked, tree_digest
-from .cleanup import unmount_below
 from .layout import NAME, RUN_ROOT, Layout
 from .shell import run, run_long
+from .trees import remove_tree, unmount_below
 
 RECIPE = "1"
 REPOSITORY = "docker.io/library"
@@ -56,24 +57,27 @@ class Buildah:
             *arguments,
         ]
 
-    def key(self, image: Image) -> str:
-        base = debian.base_layer(self.layout)
-        return digest([RECIPE, base.stem, tree_digest(image.context)])
-
     def build(self, image: Image) -> tuple[str, Path]:
         """The reference of the image, and an OCI layout that holds it."""
-        key = self.key(image)
-        reference = image.reference(key)
+        with tempfile.TemporaryDirectory(prefix="jupyter-scheduler-k8s-") as scratch:
+            # Built from a copy: what is edited meanwhile must not end under this key.
+            copy = Path(scratch) / image.context.name
+            shutil.copytree(image.context, copy, symlinks=True)
+            base = debian.base_layer(self.layout)
+            key = digest([RECIPE, base.stem, tree_digest(copy)])
+            reference = image.reference(key)
 
-        def make(target: Path) -> None:
-            with locked(self.layout.cache / "buildah.lock", waiting="Waiting for another build."):
-                try:
-                    self._build(image, reference, target)
-                finally:
-                    unmount_below(self.layout.cache / "buildah", RUN_ROOT / "buildah")
-                    shutil.rmtree(RUN_ROOT / "buildah", ignore_errors=True)
+            def make(target: Path) -> None:
+                lock = self.layout.cache / "buildah.lock"
+                with locked(lock, waiting="Another image is being built; waiting for it."):
+                    try:
+                        self._build(Image(image.name, copy), reference, target)
+                    finally:
+                        unmount_below(self.layout.cache / "buildah")
+                        remove_tree(RUN_ROOT / "buildah")
 
-        return reference, cached(self.layout.cache, f"image-{image.name}", key, make)
+            kind = f"image-{image.name}"
+            return reference, cached(self.layout.cache, kind, key, make)
 
     def _build(self, image: Image, reference: str, target: Path) -> None:
         log = self.layout.logs / f"build-{image.name}.log"
@@ -84,7 +88,7 @@ class Buildah:
             for word in ("--volume", mount)
         ]
         run_long(
-            f"Building the image {image.name} (2 to 3 minutes the first time)",
+            f"Building the image {image.name}",
             self.command(
                 *("build", "--isolation", "chroot", "--layers", "--pull=never"),
                 *("--build-arg", f"BASE_IMAGE={base}"),
@@ -93,6 +97,7 @@ class Buildah:
                 *("--file", image.context / "Containerfile", image.context),
             ),
             log=log,
+            note="a minute or two the first time",
         )
         # What other images share with this one is there already: a push writes the rest.
         oci.lend_blobs(target, self._layouts())
@@ -125,7 +130,7 @@ class Buildah:
             run_long("Unpacking the base image", pull, log=log)
             run(self.command("tag", oci.image_id(scratch), reference))
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            remove_tree(scratch)
         return reference
 
     def _forget_older(self, reference: str) -> None:
@@ -143,7 +148,7 @@ class Buildah:
         size = run(["du", "-sk", store], check=False).stdout.split()
         # Nothing else tells a layer that will be used again from one that won't.
         if size and int(size[0]) > STORE_KIB:
-            shutil.rmtree(store, ignore_errors=True)
+            remove_tree(store)
 
 
 def loaded_names(references: Sequence[str]) -> dict[str, str]:

@@ -6,25 +6,33 @@ kubectl is the one inside kind's node, so that nothing of Kubernetes is built.
 import json
 import os
 import shutil
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import binaries
-from .errors import LocalClusterError
-from .layout import NAME, Layout
+from .cache import digest
+from .errors import CommandFailed, LocalClusterError
+from .layout import CONTEXT, NAME, Layout
 from .shell import run, run_long
 
 ENGINES = ("docker", "podman", "finch")
-NODE = f"{NAME}-control-plane"
 
 
 def engine() -> str | None:
-    """The first container engine that runs, not only its client."""
-    for name in ENGINES:
-        if shutil.which(name) and run([name, "info"], check=False, timeout=30).returncode == 0:
-            return name
-    return None
+    """The container engine that runs, not only its client; first the one that kind is told."""
+    told = os.environ.get("KIND_EXPERIMENTAL_PROVIDER", "")
+    return next((name for name in dict.fromkeys([told, *ENGINES]) if name and _runs(name)), None)
+
+
+def _runs(name: str) -> bool:
+    if not shutil.which(name):
+        return False
+    try:
+        return run([name, "info"], check=False, timeout=30).returncode == 0
+    except CommandFailed:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +43,31 @@ class KindCluster:
     engine: str
 
     @property
+    def name(self) -> str:
+        """A cluster per checkout: two of them share nothing but the engine."""
+        return f"{NAME}-{digest([str(self.layout.checkout)])[:6]}"
+
+    @property
+    def node(self) -> str:
+        return f"{self.name}-control-plane"
+
+    @property
     def s3_address(self) -> str:
         """The machine's address on kind's network."""
-        text = run([self.engine, "network", "inspect", "kind"]).stdout
-        return gateway(text)
+        address = gateway(run([self.engine, "network", "inspect", "kind"]).stdout)
+        try:
+            with socket.socket() as probe:
+                probe.bind((address, 0))
+        except OSError:
+            raise LocalClusterError(
+                f"Containers of {self.engine} can't reach this machine at {address}; "
+                "the local S3 server needs an engine that runs on the machine itself."
+            ) from None
+        return address
 
     @property
     def description(self) -> str:
-        return f"kind cluster {NAME} in {self.engine}"
+        return f"kind cluster {self.name} in {self.engine}"
 
     def kubectl(
         self, arguments: Sequence[str | Path], *, input_text: str | None = None, check: bool = True
@@ -52,25 +77,28 @@ class KindCluster:
             # Files are copied to where the node's kubectl sees them.
             if isinstance(word, Path):
                 inside = f"/root/{NAME}-{word.name}"
-                run([self.engine, "exec", NODE, "rm", "-rf", inside])
-                run([self.engine, "cp", word, f"{NODE}:{inside}"])
+                run([self.engine, "exec", self.node, "rm", "-rf", inside])
+                run([self.engine, "cp", word, f"{self.node}:{inside}"])
                 word = inside
             words.append(word)
-        command = [self.engine, "exec", "-i", NODE, "kubectl"]
+        command = [self.engine, "exec", "-i", self.node, "kubectl"]
         command += ["--kubeconfig", "/etc/kubernetes/admin.conf"]
         return run([*command, *words], input_text=input_text or "", check=check).stdout
 
     def has_image(self, reference: str) -> bool:
-        command = [self.engine, "exec", NODE, "crictl", "inspecti", "-q", reference]
+        command = [self.engine, "exec", self.node, "crictl", "inspecti", "-q", reference]
         return run(command, check=False).returncode == 0
 
-    def build_and_load(self, name: str, context: Path, reference: str) -> None:
-        """Builds with the engine on the Containerfile's own base, and loads the result."""
+    def build(self, name: str, context: Path, reference: str) -> None:
+        """Builds with the engine, on the base that the Containerfile names."""
         run_long(
             f"Building the image {name}",
             [self.engine, "build", "-t", reference, "-f", context / "Containerfile", context],
             log=self.layout.logs / f"build-{name}.log",
         )
+
+    def load(self, name: str, reference: str) -> None:
+        """Hands an image of the engine to kind's node."""
         archive = self.layout.state / f"{name}.tar"
         try:
             run_long(
@@ -80,7 +108,7 @@ class KindCluster:
             )
             run_long(
                 f"Loading the image {name} into kind",
-                [binaries.kind(self.layout), "load", "image-archive", archive, "--name", NAME],
+                [binaries.kind(self.layout), "load", "image-archive", archive, "--name", self.name],
                 log=self.layout.logs / "images.log",
                 env=_environment(self.engine),
             )
@@ -103,27 +131,41 @@ def gateway(network_json: str) -> str:
     raise LocalClusterError("kind's network has no IPv4 gateway that pods could reach.")
 
 
-def up(layout: Layout, name: str) -> KindCluster:
+def up(layout: Layout, engine: str) -> KindCluster:
     kind = binaries.kind(layout)
-    environment = _environment(name)
-    if NAME not in run([kind, "get", "clusters"], env=environment).stdout.split():
+    cluster = KindCluster(layout, engine)
+    environment = _environment(engine)
+    if cluster.name not in run([kind, "get", "clusters"], env=environment).stdout.split():
         run_long(
             "Creating the kind cluster",
             [
-                *(kind, "create", "cluster", "--name", NAME, "--wait", "120s"),
+                *(kind, "create", "cluster", "--name", cluster.name, "--wait", "120s"),
                 *("--kubeconfig", layout.kubeconfig),
             ],
             log=layout.logs / "kind.log",
             env=environment,
         )
-    run(
-        [kind, "export", "kubeconfig", "--name", NAME, "--kubeconfig", layout.kubeconfig],
-        env=environment,
-    )
-    rename = [name, "exec", "-i", NODE, "true"]
-    run(rename)
-    return KindCluster(layout, name)
+    # kind calls its context after itself; everything here knows it by the project's name.
+    text = run([kind, "get", "kubeconfig", "--name", cluster.name], env=environment).stdout
+    view = ["--kubeconfig", "/dev/stdin", "config", "view", "--raw", "-o", "json"]
+    layout.kubeconfig.touch(mode=0o600)
+    layout.kubeconfig.write_text(renamed(cluster.kubectl(view, input_text=text)))
+    kubectl = layout.state / "bin" / "kubectl"
+    kubectl.parent.mkdir(exist_ok=True)
+    inside = f"{engine} exec -i {cluster.node} kubectl --kubeconfig /etc/kubernetes/admin.conf"
+    kubectl.write_text(f'#!/bin/sh\nexec {inside} "$@"\n')
+    kubectl.chmod(0o755)
+    return cluster
 
 
-def down(layout: Layout, name: str) -> None:
-    run([binaries.kind(layout), "delete", "cluster", "--name", NAME], env=_environment(name))
+def renamed(kubeconfig: str) -> str:
+    """The kubeconfig (JSON, one context) with our name for its context."""
+    data = json.loads(kubeconfig)
+    (context,) = data["contexts"]
+    context["name"] = data["current-context"] = CONTEXT
+    return json.dumps(data, indent=2)
+
+
+def down(layout: Layout, engine: str) -> None:
+    name = KindCluster(layout, engine).name
+    run([binaries.kind(layout), "delete", "cluster", "--name", name], env=_environment(engine))

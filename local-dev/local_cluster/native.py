@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 import ssl
 import tempfile
 import urllib.error
@@ -26,6 +25,7 @@ from .components import (
 from .errors import LocalClusterError
 from .layout import Layout
 from .shell import run, run_long, say
+from .trees import remove_tree
 
 READY_SECONDS = 90.0
 
@@ -257,7 +257,7 @@ def overlay_works(state: Path) -> bool:
         run(["umount", folder / "merged"])
         return True
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_tree(folder)
 
 
 def nameservers(resolv_conf: Path) -> tuple[str, ...]:

@@ -73,9 +73,6 @@ def remove(slot: Slot, *, last: bool) -> None:
         pod = path.name.removeprefix(prefix).rpartition("-")[0]
         (results / f"cni-loopback-{pod}-lo").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-    for folder in (results, results.parent):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
     if last and (slot.run / "forwarding-was-off").exists():
         FORWARDING.write_text("0")
 

@@ -21,6 +21,7 @@ from .shell import say
 MARK = "JUPYTER_SCHEDULER_K8S_STATE"
 ROLE = "JUPYTER_SCHEDULER_K8S_ROLE"
 VERSION = "JUPYTER_SCHEDULER_K8S_VERSION"
+KILL_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,28 +140,37 @@ def ensure(state: Path, daemon: Daemon, *, log: Path) -> bool:
 
 
 def end(pids: Iterable[int], *, grace: float) -> None:
-    """SIGTERM, then SIGKILL after ``grace`` seconds; returns when the processes are gone.
+    """SIGTERM, then SIGKILL after ``grace`` seconds; returns when the processes are gone."""
+    _signal(pids, ((signal.SIGTERM, grace), (signal.SIGKILL, KILL_SECONDS)))
 
-    A signal goes through a file descriptor for the process, taken before it is looked at again, so
-    that an id which was used anew is never hit.
+
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL; returns when the processes are gone."""
+    _signal(pids, ((signal.SIGKILL, KILL_SECONDS),))
+
+
+def _signal(pids: Iterable[int], steps: Sequence[tuple[signal.Signals, float]]) -> None:
+    """Sends each step's signal to those that are left, and waits up to its number of seconds.
+
+    Signals go through file descriptors, so that an id that is used anew meanwhile is never hit.
     """
     handles: dict[int, int] = {}
     try:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 handles[pid] = os.pidfd_open(pid)
-        for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+        for number, patience in steps:
             left = {pid: handle for pid, handle in handles.items() if not _gone(pid)}
             for handle in left.values():
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, number)
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline and not all(_gone(pid) for pid in left):
-                time.sleep(0.05)
+                time.sleep(0.02)
+        stuck = [pid for pid in handles if not _gone(pid)]
     finally:
         for handle in handles.values():
             os.close(handle)
-    stuck = [pid for pid in handles if not _gone(pid)]
     if stuck:
         raise LocalClusterError(f"Processes {stuck} could not be ended.")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import binaries, processes
+from .errors import LocalClusterError
 from .layout import BUCKET, Layout
 from .processes import Daemon
 
@@ -31,10 +32,11 @@ def up(layout: Layout, address: str) -> S3:
     (layout.s3_data / BUCKET).mkdir(parents=True, exist_ok=True)
     access_key, secret_key = _keys(layout.state / "s3-keys.json")
     log = layout.logs / "s3.log"
+    port = _port(layout, address)
     daemon = Daemon(
         ROLE,
         [
-            *(server, "--port", f"{address}:{PORT}", "--region", REGION, "--quiet"),
+            *(server, "--port", f"{address}:{port}", "--region", REGION, "--quiet"),
             *("posix", layout.s3_data),
         ],
         {"ROOT_ACCESS_KEY": access_key, "ROOT_SECRET_KEY": secret_key},
@@ -43,13 +45,32 @@ def up(layout: Layout, address: str) -> S3:
 
     def ready() -> bool:
         try:
-            socket.create_connection((address, PORT), timeout=2).close()
+            socket.create_connection((address, port), timeout=2).close()
         except OSError:
             return False
         return True
 
     processes.wait_until("The S3 server", ready, seconds=30, daemon=(layout.state, ROLE), log=log)
-    return S3(f"http://{address}:{PORT}", access_key, secret_key)
+    return S3(f"http://{address}:{port}", access_key, secret_key)
+
+
+def _port(layout: Layout, address: str) -> int:
+    """The port of the server that runs, else the usual one, else any that is free."""
+    note = layout.state / "s3-port"
+    if note.exists() and processes.running(layout.state).get(ROLE):
+        return int(note.read_text())
+    for port in (PORT, 0):
+        with socket.socket() as probe:
+            # Connections of a server that ended a moment ago don't count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            port = int(probe.getsockname()[1])
+        note.write_text(str(port))
+        return port
+    raise LocalClusterError(f"No port is free at {address} for the S3 server.")
 
 
 def _keys(path: Path) -> tuple[str, str]:

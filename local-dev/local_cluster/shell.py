@@ -58,14 +58,16 @@ def run_long(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    note: str = "",
 ) -> None:
     """Runs a command that takes long: output to ``log``, a line on the terminal every few seconds.
 
-    Raises CommandFailed with the end of the log when the command fails.
+    ``note`` says beforehand how long it may take. Raises CommandFailed, with the end of the log,
+    when the command fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    say(f"{title} …")
+    say(f"{title} ({note}) …" if note else f"{title} …")
     with log.open("ab") as output:
         output.write(f"--- {title}\n".encode())
         output.flush()

@@ -1,6 +1,6 @@
 """The commands: what ``make cluster`` and its companions do, in order."""
 
-import shutil
+import sys
 import time
 from contextlib import AbstractContextManager
 
@@ -12,6 +12,7 @@ from .layout import BUCKET, NAMESPACE, Layout
 from .native import NativeCluster
 from .s3 import S3
 from .shell import say
+from .trees import remove_tree
 
 AnyCluster = NativeCluster | KindCluster
 
@@ -19,6 +20,8 @@ AnyCluster = NativeCluster | KindCluster
 def up(layout: Layout) -> None:
     """Brings everything up; safe to repeat."""
     started = time.monotonic()
+    if sys.platform != "linux":
+        raise LocalClusterError("The local cluster needs Linux; any other cluster can be used too.")
     engine = kind.engine()
     if engine is None:
         prerequisites.ensure(layout)
@@ -52,12 +55,15 @@ def load_images(layout: Layout, *, tests: bool) -> None:
 
 def build_image(layout: Layout) -> None:
     """Builds the notebook image without a cluster."""
+    image = images.notebook_image(layout)
     engine = kind.engine()
     if engine:
-        say(f"{engine} builds it as it is loaded: make image-load")
+        reference = _engine_reference(image)
+        KindCluster(layout, engine).build(image.name, image.context, reference)
+        say(f"{engine} has {reference}")
         return
     prerequisites.ensure(layout)
-    reference, folder = images.Buildah(layout).build(images.notebook_image(layout))
+    reference, folder = images.Buildah(layout).build(image)
     say(f"{reference} is in {folder}")
 
 
@@ -104,7 +110,9 @@ def delete_records(layout: Layout) -> None:
         say(said)
     # The bucket is a folder; what is below it are the objects.
     for path in (layout.s3_data / BUCKET).iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # The server's own folder for unfinished uploads.
+        if path.name != ".sgwtmp":
+            remove_tree(path)
     say("All records and files are deleted.")
 
 
@@ -123,14 +131,19 @@ def _running(layout: Layout) -> AnyCluster:
 def _provide(layout: Layout, cluster: AnyCluster, image: images.Image) -> str:
     """Makes sure that the cluster has the image as its sources are now; returns its reference."""
     if isinstance(cluster, KindCluster):
-        reference = image.reference(digest([images.RECIPE, tree_digest(image.context)]))
+        reference = _engine_reference(image)
         if not cluster.has_image(reference):
-            cluster.build_and_load(image.name, image.context, reference)
+            cluster.build(image.name, image.context, reference)
+            cluster.load(image.name, reference)
         return reference
     reference, folder = images.Buildah(layout).build(image)
     if not cluster.has_image(reference):
         cluster.load_image(folder, reference)
     return reference
+
+
+def _engine_reference(image: images.Image) -> str:
+    return image.reference(digest([images.RECIPE, tree_digest(image.context)]))
 
 
 def _write_env(layout: Layout, storage: S3, values: dict[str, str]) -> None:

@@ -26,6 +26,7 @@ from local_cluster import (
     prerequisites,
     processes,
     slots,
+    trees,
 )
 from local_cluster.errors import CommandFailed, LocalClusterError
 from local_cluster.layout import Layout
@@ -327,7 +328,7 @@ class TestCleanup:
             "tmpfs /state/with\\040space tmpfs rw 0 0\n"
             "tmpfs /state-of-another tmpfs rw 0 0\n"
         )
-        assert cleanup.mounts_below(mounts, [Path("/state")]) == ["/state/with space", "/state"]
+        assert trees.mounts_below(mounts, [Path("/state")]) == ["/state/with space", "/state"]
 
     def test_knows_sockets_that_someone_listens_on(self) -> None:
         table = (
@@ -384,6 +385,16 @@ class TestKind:
     )
     def test_finds_the_gateway_of_docker_and_podman(self, network_json: str) -> None:
         assert kind.gateway(network_json) == "172.18.0.1"
+
+    def test_gives_the_context_our_name(self) -> None:
+        text = json.dumps(
+            {
+                "current-context": "kind-x",
+                "contexts": [{"name": "kind-x", "context": {"cluster": "kind-x"}}],
+            }
+        )
+        data = json.loads(kind.renamed(text))
+        assert data["current-context"] == data["contexts"][0]["name"] == "jupyter-scheduler-k8s"
 
     def test_says_when_there_is_none(self) -> None:
         with pytest.raises(LocalClusterError, match="no IPv4 gateway"):
