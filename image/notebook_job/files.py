@@ -265,6 +265,9 @@ async def run(job: Path, environment: Mapping[str, str]) -> tuple[FilesExit, Res
         )
     except ContractError as error:
         return FilesExit.INPUTS_FAILED, Result(Outcome.INPUTS_FAILED, str(error))
+    except OSError as error:
+        message = f"The file of S3_CA_BUNDLE cannot be read: {error.strerror}."
+        return FilesExit.INPUTS_FAILED, Result(Outcome.INPUTS_FAILED, message)
     except Exception as error:  # noqa: BLE001
         # obstore's own texts may repeat what it was configured with.
         message = f"S3 cannot be set up: {type(error).__name__}."

@@ -87,7 +87,7 @@ def connect(
     Args:
         bucket: its name.
         endpoint_url: the server, "" for AWS itself; its buckets are paths then.
-        ca_bundle: PEM text, or the path of a file with it, of a private authority.
+        ca_bundle: path of a PEM file with a private authority's certificates, "" for none.
         environment: for the region, whose default is AWS's.
     """
     client: dict[str, object] = {
@@ -98,8 +98,7 @@ def connect(
         "allow_http": endpoint_url.startswith("http://"),
     }
     if ca_bundle:
-        pem = ca_bundle if "-----BEGIN" in ca_bundle else Path(ca_bundle).read_text()
-        client["root_certificate"] = pem
+        client["root_certificate"] = Path(ca_bundle).read_bytes()
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
     options: dict[str, object] = {"endpoint": endpoint_url} if endpoint_url else {}
     return S3Store(

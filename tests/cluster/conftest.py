@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from cluster.support import ENDED, Bucket, Kubectl, until
+from cluster.pods import Pods
+from cluster.support import Bucket, Kubectl, create, ended
 from local_lab.environment import cluster_environment
 from local_lab.server import LabServer, running
 
@@ -97,6 +98,16 @@ def server(start_server: Callable[..., LabServer]) -> LabServer:
 
 
 @pytest.fixture
+def pods(
+    kubectl: Kubectl, bucket: Bucket, cluster: dict[str, str], owner: str, monkeypatch: Any
+) -> Pods:
+    """Creates Jobs without a server."""
+    for name in ("S3_ENDPOINT_URL", "K8S_IMAGE_PULL_POLICY", "JUPYTERHUB_USER"):
+        monkeypatch.delenv(name, raising=False)
+    return Pods(kubectl, bucket, cluster, owner)
+
+
+@pytest.fixture
 def run_job(kubectl: Kubectl) -> Callable[..., dict[str, Any]]:
     """Creates a job through a server's REST API and waits for its end."""
 
@@ -105,27 +116,3 @@ def run_job(kubectl: Kubectl) -> Callable[..., dict[str, Any]]:
         return ended(server, job_id, seconds=seconds)
 
     return run
-
-
-def create(server: LabServer, path: str, **asked: Any) -> str:
-    """Create a job through REST; its id."""
-    body = {
-        "name": path,
-        "input_uri": path,
-        "runtime_environment_name": "python3",
-        "output_formats": ["ipynb"],
-        **asked,
-    }
-    return str(server.request("POST", "jobs", body)["job_id"])
-
-
-def ended(server: LabServer, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
-    """The job, once it has ended."""
-
-    def look() -> dict[str, Any] | None:
-        job: dict[str, Any] = server.request("GET", f"jobs/{job_id}")
-        return job if job["status"] in ENDED else None
-
-    found = until(look, seconds=seconds, what=f"the end of job {job_id}")
-    assert found is not None
-    return found

@@ -7,14 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cluster.support import Bucket, Kubectl
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.manifests import Placement, credentials_secret, job_manifest
-
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 
@@ -22,34 +21,41 @@ JsonObject = dict[str, Any]
 
 
 @contextmanager
-def watching(kubectl: Kubectl, *what: str, seconds: float) -> Iterator[Iterator[JsonObject]]:
-    """The states of an object, from now on, as they come; the stream ends after `seconds`."""
+def _kubectl(kubectl: Kubectl, *arguments: str, seconds: float) -> Iterator[Iterator[str]]:
+    """The lines that a command prints while it runs; it is ended after `seconds`."""
     process = subprocess.Popen(
-        ("kubectl", "--namespace", kubectl.namespace, "get", *what, "--watch", "-o", "json"),
+        ("kubectl", "--namespace", kubectl.namespace, *arguments),
         env=dict(kubectl.environment),
         stdout=subprocess.PIPE,
         text=True,
     )
     ending = threading.Timer(seconds, process.kill)
     ending.start()
+    assert process.stdout is not None
     try:
-        yield _objects(process)
+        yield iter(process.stdout)
     finally:
         ending.cancel()
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.stdout.close()
 
 
-def _objects(process: "subprocess.Popen[str]") -> Iterator[JsonObject]:
-    assert process.stdout is not None
-    text, decoder = "", json.JSONDecoder()
-    for line in process.stdout:
+@contextmanager
+def watching(kubectl: Kubectl, *what: str, seconds: float) -> Iterator[Iterator[JsonObject]]:
+    """The states of an object, from now on, as they come; the stream ends after `seconds`."""
+    arguments = ("get", *what, "--watch", "-o", "json")
+    with _kubectl(kubectl, *arguments, seconds=seconds) as lines:
+        yield _objects(lines)
+
+
+def _objects(lines: Iterator[str]) -> Iterator[JsonObject]:
+    text = ""
+    for line in lines:
         text += line
         # kubectl indents: an object ends with a brace at the line's start.
         if line.rstrip() == "}":
-            yield decoder.decode(text)
+            yield json.loads(text)
             text = ""
 
 
@@ -86,6 +92,18 @@ class PodJob:
         """The Job, once it has a verdict."""
         return self.watch("job", lambda job: verdict(job) != "", seconds=seconds)
 
+    def pods(self) -> list[JsonObject]:
+        """All pods of the Job."""
+        found: list[JsonObject] = self.kubectl.get("pods", "-l", f"job-name={self.name}")
+        return found
+
+    def printed(self, container: str, text: str, *, seconds: float = 60) -> None:
+        """Wait until a container has printed a line with `text`."""
+        arguments = ("logs", "--follow", f"job/{self.name}", "-c", container)
+        with _kubectl(self.kubectl, *arguments, seconds=seconds) as lines:
+            if not any(text in line for line in lines):
+                raise AssertionError(f"{container} of {self.name} did not print {text!r}")
+
     def pod(self) -> JsonObject:
         """The only pod."""
         (pod,) = self.kubectl.get("pods", "-l", f"job-name={self.name}")
@@ -96,7 +114,7 @@ class PodJob:
         """What a container printed."""
         return self.kubectl.run("logs", f"job/{self.name}", "-c", container)
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         """The stored outputs, without their prefix."""
         prefix = names.output_prefix(self.job_id)
         return [key.removeprefix(prefix) for key in self.bucket.keys(prefix)]
@@ -112,7 +130,7 @@ class PodJob:
 
     def has_stored(self, name: str) -> bool:
         """Whether an output is in the bucket."""
-        return name in self.keys()
+        return name in self.stored()
 
 
 def exit_codes(pod: Mapping[str, Any]) -> dict[str, int]:
@@ -122,6 +140,14 @@ def exit_codes(pod: Mapping[str, Any]) -> dict[str, int]:
         for status in pod.get("status", {}).get("containerStatuses", ())
         if "terminated" in status.get("state", {})
     }
+
+
+def termination_message(pod: Mapping[str, Any], name: str) -> str:
+    """What an ended container left as its message."""
+    for status in pod["status"]["containerStatuses"]:
+        if status["name"] == name:
+            return str(status["state"]["terminated"].get("message", ""))
+    return ""
 
 
 def is_running(pod: Mapping[str, Any], container: str) -> bool:
@@ -152,16 +178,18 @@ class Pods:
     bucket: Bucket
     environment: Mapping[str, str]
     owner: str
-    secret: JsonObject = field(default_factory=dict)
 
-    def _config(self) -> K8sConfig:
+    def _config(self, settings: Mapping[str, Any]) -> K8sConfig:
         return K8sConfig(
-            namespace=self.kubectl.namespace,
-            image=self.environment["K8S_IMAGE"],
-            image_pull_policy="Never",
-            s3_bucket=self.bucket.name,
-            s3_endpoint_url=self.environment["S3_ENDPOINT_URL"],
-            owner=self.owner,
+            **{
+                "namespace": self.kubectl.namespace,
+                "image": self.environment["K8S_IMAGE"],
+                "image_pull_policy": "Never",
+                "s3_bucket": self.bucket.name,
+                "s3_endpoint_url": self.environment["S3_ENDPOINT_URL"],
+                "owner": self.owner,
+                **settings,
+            }
         )
 
     def start(
@@ -170,6 +198,8 @@ class Pods:
         *,
         notebook: str = "n.ipynb",
         resources: Resources | None = None,
+        keys: Mapping[str, bytes] | None = None,
+        settings: Mapping[str, Any] | None = None,
         change: Callable[[JsonObject], None] = lambda manifest: None,
         **asked: Any,
     ) -> PodJob:
@@ -179,21 +209,21 @@ class Pods:
             inputs: the input tree.
             notebook: which of them runs.
             resources: what a user may ask of the cluster.
+            keys: inputs under keys that no server writes, {end of the key: content}.
+            settings: of the server, where they differ.
             change: changes the manifest before it is created.
             asked: further columns of the record.
         """
         job = PodJob(self.kubectl, self.bucket, str(uuid.uuid4()))
-        for path, content in inputs.items():
+        tails = {names.escape_path(path): content for path, content in inputs.items()}
+        for tail, content in (tails | dict(keys or {})).items():
             data = content.encode() if isinstance(content, str) else content
             self.bucket.client.put_object(
-                self.bucket.name,
-                names.input_prefix(job.job_id) + names.escape_path(path),
-                io.BytesIO(data),
-                len(data),
+                self.bucket.name, names.input_prefix(job.job_id) + tail, io.BytesIO(data), len(data)
             )
-        config = self._config()
-        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        secret = credentials_secret(config, {key: self.environment[key] for key in keys})
+        config = self._config(settings or {})
+        given = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        secret = credentials_secret(config, {key: self.environment[key] for key in given})
         self.kubectl.apply(secret)
         columns: JsonObject = {"output_formats": ["ipynb"], "package_input_folder": False}
         manifest = job_manifest(
@@ -209,7 +239,7 @@ class Pods:
             config,
             resources=resources or Resources(),
             placement=Placement(region="us-east-1"),
-            credentials=True,
+            credentials=given,
         )
         change(manifest)
         self.kubectl.run("create", "-f", "-", stdin=json.dumps(manifest))
