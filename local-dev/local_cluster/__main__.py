@@ -1,6 +1,7 @@
 """``python -m local_cluster COMMAND``, run from anywhere; the checkout is found from this file."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="local_cluster")
     parser.add_argument("command", choices=COMMANDS)
     command = COMMANDS[parser.parse_args().command]
+    # Where administrators' programs are, also for a shell that doesn't look there.
+    os.environ["PATH"] = (
+        os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin"
+    )
     try:
         command(Layout.of(Path(__file__).parents[2]))
     except LocalClusterError as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"The machine refused: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -5,6 +5,7 @@ interrupted run may not have written.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -156,7 +157,7 @@ def remove_state(layout: Layout) -> None:
 
 def remove_run_root() -> None:
     """Removes ``/run/jupyter-scheduler-k8s`` once no cluster has a slot."""
-    if RUN_ROOT.exists():
+    if os.access(RUN_ROOT, os.W_OK):
         with locked(RUN_ROOT / "lock"):
             if not slots.claims():
                 remove_tree(RUN_ROOT)
