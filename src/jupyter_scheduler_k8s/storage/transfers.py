@@ -25,6 +25,7 @@ _PARTS_AT_ONCE = 3
 _MOST_PARTS = 9_000
 # A download's bytes are handed on in pieces of this size.
 _PIECE = 1024 * 1024
+_LARGE_DOWN_AT_ONCE = 8
 
 
 class Source(Protocol):
@@ -65,10 +66,8 @@ class Transfers:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # asyncio's semaphores belong to one loop each.
-        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._large_up = _Slots(_LARGE_AT_ONCE)
+        self._large_down = _Slots(_LARGE_DOWN_AT_ONCE)
 
     async def upload(self, pairs: Sequence[tuple[str, Source]]) -> None:
         """Store files under their keys. When it raises, nothing is under way any more.
@@ -84,7 +83,7 @@ class Transfers:
         ]
 
         async def put_large(pair: tuple[str, Source]) -> None:
-            async with self._slot():
+            async with self._large_up.one():
                 await self._put_large(*pair, work=work)
 
         async def put_small(batch: Sequence[tuple[str, Source]]) -> None:
@@ -112,7 +111,11 @@ class Transfers:
         work = Work()
 
         async def fetch(one: Download) -> None:
-            await self._fetch(one, work)
+            if one.size <= SMALL:
+                await self._fetch(one, work)
+                return
+            async with self._large_down.one():
+                await self._fetch(one, work)
 
         await work.run(Lane(wanted, fetch, workers=SMALL_AT_ONCE))
 
@@ -164,12 +167,23 @@ class Transfers:
 
         await self._connection.ask(f"fetch '{one.key}'", fetch)
 
-    def _slot(self) -> asyncio.Semaphore:
+
+class _Slots:
+    """A bound that all calls share. asyncio's semaphores belong to one event loop each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def one(self) -> asyncio.Semaphore:
+        """To be entered with `async with`."""
         loop = asyncio.get_running_loop()
-        slot = self._slots.get(loop)
-        if slot is None:
-            slot = self._slots[loop] = asyncio.Semaphore(_LARGE_AT_ONCE)
-        return slot
+        slots = self._by_loop.get(loop)
+        if slots is None:
+            slots = self._by_loop[loop] = asyncio.Semaphore(self._limit)
+        return slots
 
 
 def _check_whole(key: str, *, left: int) -> None:
