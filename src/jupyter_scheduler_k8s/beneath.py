@@ -11,6 +11,7 @@ POSIX only: needs openat, as Linux and macOS have it.
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -26,7 +27,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY = ".nb-download-"
-# A download that is alive writes at least this often, in seconds.
+# Where the file system has no locks: who writes does so at least this often, in seconds.
 _ABANDONED = 3600.0
 
 
@@ -101,8 +102,9 @@ def file_exists(root: str, path: str) -> bool:
 class NewFile:
     """A file that gets its name below a folder when it is whole, and not before.
 
-    The bytes go to a hidden file in the same folder; `finish` gives it the final
-    name in one step, replacing a file or a link (never what the link points to).
+    The bytes go to a hidden file in the same folder, which is locked as long as its
+    writer lives; `finish` gives it the final name in one step, replacing a file or a
+    link (never what the link points to).
     All methods raise BackendError, in a sentence, where the file system refuses.
     """
 
@@ -119,13 +121,12 @@ class NewFile:
         """
         *above, self._name = check_path(path).split("/")
         self._path = path
-        self._temporary = f"{_TEMPORARY}{secrets.token_hex(8)}"
         with self._spoken(), folder(root, above, create=True) as parent:
-            self._parent = os.dup(parent)
+            self._temporary, self._descriptor = _create_locked(parent)
             try:
-                self._descriptor = os.open(self._temporary, _CREATE, 0o666, dir_fd=self._parent)
+                self._parent = os.dup(parent)
             except OSError:
-                os.close(self._parent)
+                os.close(self._descriptor)
                 raise
 
     def write(self, data: bytes) -> None:
@@ -181,18 +182,51 @@ def _sync(descriptor: int) -> None:
             raise
 
 
+def _create_locked(parent: int) -> tuple[str, int]:
+    """A new hidden file in the folder `parent`: its name and its descriptor, locked."""
+    while True:
+        name = f"{_TEMPORARY}{secrets.token_hex(8)}"
+        descriptor = os.open(name, _CREATE, 0o666, dir_fd=parent)
+        # Where there are no locks, the file's age tells whether it is abandoned.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Somebody who removes abandoned files may have been faster with the lock.
+        if os.fstat(descriptor).st_nlink:
+            return name, descriptor
+        os.close(descriptor)
+
+
 def remove_abandoned(root: str, path: str, *, now: float | None = None) -> None:
     """Remove what a killed download left in the folder `path` below `root`.
 
-    Only files that nothing has written to for an hour go, because another
-    download may be at work in the same folder. Best effort: errors are ignored.
+    A file that a living process writes is locked, and stays. Best effort: errors
+    are ignored.
     """
     limit = (time.time() if now is None else now) - _ABANDONED
     parts = check_path(path).split("/")
     with contextlib.suppress(OSError, UnsafePath), folder(root, parts) as descriptor:
         with os.scandir(descriptor) as entries:
-            ours = [entry for entry in entries if entry.name.startswith(_TEMPORARY)]
-        for entry in ours:
-            found = os.stat(entry.name, dir_fd=descriptor, follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and found.st_mtime < limit:
-                os.unlink(entry.name, dir_fd=descriptor)
+            ours = [entry.name for entry in entries if entry.name.startswith(_TEMPORARY)]
+        for name in ours:
+            with contextlib.suppress(OSError):
+                _remove_if_abandoned(descriptor, name, limit=limit)
+
+
+def _remove_if_abandoned(parent: int, name: str, *, limit: float) -> None:
+    # NFS locks only what is open for writing.
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=parent)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:
+            if found.st_mtime >= limit:
+                return
+        os.unlink(name, dir_fd=parent)
+    finally:
+        os.close(descriptor)

@@ -168,10 +168,10 @@ class K8sJobFilesManager(JobFilesManager):
         if not plan.has_outputs:
             raise StorageError(_nothing(job))
         paths = {f"{folder}/{path}": key for path, key in plan.files.items()}
+        await asyncio.to_thread(_remove_abandoned, scheduler.root_dir, paths)
         if not is_true(redownload):
             there = await asyncio.to_thread(_existing, scheduler.root_dir, paths)
             paths = {path: key for path, key in paths.items() if path not in there}
-        await asyncio.to_thread(_remove_abandoned, scheduler.root_dir, paths)
         await storage.download(
             Download(
                 key=key,
@@ -225,6 +225,7 @@ def _existing(root: str, paths: Iterable[str]) -> set[str]:
 
 
 def _remove_abandoned(root: str, paths: Iterable[str]) -> None:
+    """Remove what a killed download left, wherever this one writes."""
     for folder in {path.rpartition("/")[0] for path in paths}:
         beneath.remove_abandoned(root, folder)
 

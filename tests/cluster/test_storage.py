@@ -258,6 +258,7 @@ async def test_a_killed_download_leaves_no_half_file_and_the_next_completes_it(
     assert found.items() <= expected.items()
     run(command, environment)
     assert there() == expected
+    assert not [*folder.rglob(".nb-download-*")]
 
 
 def kill_midway(

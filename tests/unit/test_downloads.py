@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from jupyter_scheduler.scheduler import BaseScheduler
 from obstore.store import MemoryStore
 
 from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.beneath import NewFile, remove_abandoned
 from jupyter_scheduler_k8s.downloads import K8sJobFilesManager, is_true, make_plan
 from jupyter_scheduler_k8s.errors import (
     BackendError,
@@ -374,16 +376,70 @@ async def test_a_download_that_was_cut_short_is_completed_by_the_next(case: Case
     assert len(await case.download()) == 3
 
 
-async def test_what_a_killed_download_left_is_removed_when_it_is_old(case: Case) -> None:
+async def test_what_a_killed_download_left_is_removed_by_the_next(case: Case) -> None:
+    case.job.package_input_folder = True
     await case.store_run()
-    case.folder.mkdir(parents=True)
-    for name, age in (("old", 4000), ("young", 10)):
-        path = case.folder / f".nb-download-{name}"
-        path.write_text("half")
-        at = path.stat().st_mtime - age
-        os.utime(path, (at, at))
-    assert ".nb-download-young" in await case.download()
-    assert not (case.folder / ".nb-download-old").exists()
+    await case.put("outputs/files/d/x", "1")
+    await case.download()
+    for folder in (case.folder, case.folder / "d"):
+        (folder / ".nb-download-dead").write_text("half")
+    assert not [path for path in await case.download() if ".nb-download-" in path]
+
+
+async def test_what_a_living_download_writes_stays(case: Case) -> None:
+    await case.store_run()
+    folder = f"jobs/nb-{JOB}"
+    living = NewFile(str(case.root), f"{folder}/large.bin")
+    living.write(b"half")
+    await case.download()
+    living.write(b", whole")
+    living.finish()
+    assert case.files()["large.bin"] == "half, whole"
+
+
+def test_without_locks_the_age_tells_what_is_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    (tmp_path / "d").mkdir()
+    left = tmp_path / "d/.nb-download-x"
+    left.write_text("half")
+    written = left.stat().st_mtime
+    remove_abandoned(str(tmp_path), "d", now=written + 3599)
+    assert left.exists()
+    remove_abandoned(str(tmp_path), "d", now=written + 3601)
+    assert not left.exists()
+    file = NewFile(str(tmp_path), "d/y")
+    file.write(b"1")
+    file.finish()
+    assert (tmp_path / "d/y").read_bytes() == b"1"
+
+
+def test_links_and_others_files_of_that_name_are_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/.nb-download-link").symlink_to(tmp_path / "target")
+    (tmp_path / "target").write_text("precious")
+    (tmp_path / "d/.nb-download-folder").mkdir()
+    os.mkfifo(tmp_path / "d/.nb-download-pipe")
+    remove_abandoned(str(tmp_path), "d")
+    assert len([*(tmp_path / "d").iterdir()]) == 3
+    assert (tmp_path / "target").exists()
+
+
+async def test_many_downloads_and_removals_at_once_lose_nothing(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        file = NewFile(str(tmp_path), f"d/{number}")
+        file.write(b"1")
+        file.finish()
+
+    await asyncio.gather(
+        *(asyncio.to_thread(write, number) for number in range(300)),
+        *(asyncio.to_thread(remove_abandoned, str(tmp_path), "d") for _ in range(300)),
+    )
+    assert len([*(tmp_path / "d").iterdir()]) == 300
 
 
 async def test_what_the_file_system_refuses_is_one_sentence(case: Case) -> None:
