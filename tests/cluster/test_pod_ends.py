@@ -74,7 +74,7 @@ def test_the_whole_container_is_killed_for_memory(pods: Pods) -> None:
     # The kernel steps back, and the program that keeps the outputs becomes the larger one.
     floods = (
         "open('/proc/self/oom_score_adj', 'w').write(open('/proc/1/oom_score_adj').read())\n"
-        "for _ in range(400): print('x' * 1_000_000)"
+        "for _ in range(400): print('x' * 1_000_000, flush=True); time.sleep(0.02)"
     )
     job = pods.start(
         {
@@ -115,9 +115,10 @@ def test_a_deleted_pod_keeps_what_was_computed(pods: Pods) -> None:
     assert result["outputs"] == ["ipynb", "html"]
 
 
-def test_an_evicted_run_is_not_begun_again(pods: Pods) -> None:
+def test_an_evicted_run_keeps_what_was_computed(pods: Pods) -> None:
     def small_disk(manifest: JsonObject) -> None:
-        # A pod that takes more of its node's disk than it may is evicted by the kubelet.
+        # A pod that takes more of its node's disk than it may is evicted by the kubelet,
+        # which gives it 2 s, whatever its grace period is.
         limits = {"ephemeral-storage": "30Mi"}
         container(manifest, "notebook")["resources"] = {"limits": limits}
 
@@ -126,14 +127,34 @@ def test_an_evicted_run_is_not_begun_again(pods: Pods) -> None:
         {"n.ipynb": notebook("print('kept')", fills + WAITS, "print('never')")}, change=small_disk
     )
 
-    evicted = job.watch("pod", lambda pod: pod["status"].get("reason") == "Evicted", seconds=120)
     assert verdict(job.finished(seconds=120)) == "Failed"
 
-    assert "ephemeral" in evicted["status"]["message"]
-    assert cells(job)[0] == "kept\n"
-    replaced = [pod for pod in job.pods() if pod["metadata"]["name"] != evicted["metadata"]["name"]]
-    assert [exit_codes(pod) for pod in replaced] == [{"files": 32, "notebook": 27}]
-    # The second pod wrote nothing over the first one's outputs.
+    (pod,) = job.pods()
+    assert pod["status"]["reason"] == "Evicted"
+    assert "ephemeral" in pod["status"]["message"]
+    assert cells(job)[:2] == ["kept\n", "waiting\n"]
+    assert job.result()["outcome"] == "terminated"
+
+
+def test_a_drained_run_is_not_begun_again(pods: Pods) -> None:
+    job = pods.start({"n.ipynb": notebook("print('kept')", WAITS, "print('never')")})
+    drained = waiting(job)["metadata"]["name"]
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": drained, "namespace": pods.kubectl.namespace},
+    }
+    path = f"/api/v1/namespaces/{pods.kubectl.namespace}/pods/{drained}/eviction"
+
+    pods.kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+    # Kubernetes replaces a drained pod, and the second one finds that the run had begun.
+    second = job.watch(
+        "pod", lambda pod: pod["metadata"]["name"] != drained and len(exit_codes(pod)) == 2
+    )
+    assert exit_codes(second) == {"files": 32, "notebook": 27}
+    assert verdict(job.finished()) == "Failed"
+    assert cells(job)[:2] == ["kept\n", "waiting\n"]
     assert job.result()["outcome"] == "terminated"
 
 
