@@ -37,7 +37,7 @@ lint: environment ## format, lint, types and the import contract
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) mypy
-	@$(RUN) lint-imports
+	@PYTHONPATH=image $(RUN) lint-imports
 
 .PHONY: test-unit
 test-unit: environment ## unit and fault tests: no cluster, no network

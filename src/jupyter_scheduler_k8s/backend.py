@@ -20,7 +20,7 @@ from jupyter_scheduler_k8s.cluster.transport import KubernetesTransport
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.sources import CacheSource
-from jupyter_scheduler_k8s.errors import ClusterError, ClusterUnavailable
+from jupyter_scheduler_k8s.errors import ClusterError, ClusterUnavailable, ObjectMissing
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import quota_resources
@@ -68,6 +68,7 @@ class Backend:
             scheduling_timeout=config.scheduling_timeout,
             log=log,
             has_begun=self._has_begun,
+            read_result=self._read_result,
         )
         self._starting = threading.Lock()
         self._started = False
@@ -123,6 +124,7 @@ class Backend:
                 quota=quota_resources(self.client.resource_quotas()),
             )
 
+        placement: Placement
         placement, region = await all_or_nothing(asyncio.to_thread(look), self.storage.region())
         return replace(placement, region=region)
 
@@ -172,14 +174,25 @@ class Backend:
 
     def _has_begun(self, job: Mapping[str, Any]) -> bool:
         """Whether the notebook of this Job has begun, by its marker. Blocking."""
-        job_id = job["metadata"]["labels"][names.JOB_ID_LABEL]
-        outputs = names.output_prefix(job_id)
+        outputs = _outputs_of(job)
         stored = asyncio.run(self.storage.list(outputs))
         return any(found.key == outputs + names.STARTED_KEY for found in stored)
+
+    def _read_result(self, job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What the run of this Job left in S3 about itself. Blocking."""
+        try:
+            found = asyncio.run(self.storage.get_json(_outputs_of(job) + names.RESULT_KEY))
+        except ObjectMissing:
+            return None
+        return found if isinstance(found, dict) else None
 
     def _has_ended(self, name: str) -> bool:
         found = self.cache.objects(name)
         return found is None or job_record(*found, time.time()).ended
+
+
+def _outputs_of(job: Mapping[str, Any]) -> str:
+    return names.output_prefix(job["metadata"]["labels"][names.JOB_ID_LABEL])
 
 
 class _Ends:

@@ -80,13 +80,25 @@ class Diagnosis:
         return f"{self.summary} {self.hint}".strip()
 
 
-def diagnose(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Diagnosis:
-    """Why this Job failed: what its annotation keeps, else what it and its pods still show."""
+def diagnose(
+    job: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
+    result: Mapping[str, Any] | None = None,
+) -> Diagnosis:
+    """Why this Job failed: what its annotation keeps, else what it and its pods still show.
+
+    Args:
+        job: the Job.
+        pods: its pods, as far as they are still there.
+        result: the run's `result.json`, for a run whose pods are gone.
+    """
     if kept := _kept_diagnosis(job):
         return kept
     reasons = [*_job_reasons(job)]
     for pod in objects.newest_first(pods):
         reasons.extend(_pod_reasons(pod))
+    if result:
+        reasons.extend(_result_reasons(result))
     if reasons:
         return min(reasons, key=lambda found: found.category)
     condition = objects.condition(job, "Failed", "FailureTarget")
@@ -184,47 +196,70 @@ def _notebook_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
     summary = result_summary(pod)
     code = ended.get("exitCode")
     outcome = NOTEBOOK_CODES.get(code) if isinstance(code, int) else None
-    where = _progress(summary)
-    if (ended.get("reason") == "OOMKilled" and code != 0) or outcome == "out-of-memory":
-        yield Diagnosis(
-            Category.OUT_OF_MEMORY,
-            f"The notebook ran out of memory{where}: {_memory_limit(pod)}.",
-            "Ask for more memory, or read the data in smaller parts.",
-        )
-    elif outcome == "cell-error":
-        error = summary.get("error")
-        if isinstance(error, Mapping):
-            yield Diagnosis(
-                Category.CELL_ERROR,
-                f"Cell {error.get('cell')} raised {error.get('name')}: {error.get('value')}",
-            )
-        else:
-            yield Diagnosis(Category.CELL_ERROR, "A cell raised an error; see the notebook.")
-    elif outcome in ("kernel-missing", "nbclient-missing"):
-        yield Diagnosis(
-            Category.KERNEL_MISSING, _said(summary, "The image can't run this notebook.")
-        )
-    elif outcome == "notebook-invalid":
-        yield Diagnosis(
-            Category.NOTEBOOK_INVALID, _said(summary, "The notebook file can't be read.")
-        )
-    elif outcome == "kernel-died":
-        yield Diagnosis(
-            Category.KERNEL_DIED, _said(summary, f"The kernel died{where} without saying why.")
-        )
-    elif outcome == "terminated":
-        yield Diagnosis(
-            Category.TERMINATED,
-            f"The run was ended from outside{where}.",
-            "What it had computed can be downloaded.",
-        )
-    elif isinstance(code, int) and code not in (0, 27):
+    if ended.get("reason") == "OOMKilled" and code != 0:
+        outcome = "out-of-memory"
+    if found := _outcome_reason(outcome, summary, limit=_memory_limit(pod)):
+        yield found
+    elif isinstance(code, int) and outcome is None:
         how = f"with exit code {code}" if code != 137 else "by SIGKILL"
         yield Diagnosis(
             Category.UNKNOWN,
-            f"The notebook's container ended {how}{where}.",
+            f"The notebook's container ended {how}{_progress(summary)}.",
             "Its log says more.",
         )
+
+
+def _result_reasons(result: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    limit = result.get("memory_limit_bytes")
+    text = f"{limit // 1024**2}Mi" if isinstance(limit, int) else ""
+    if found := _outcome_reason(result.get("outcome"), result, limit=text):
+        yield found
+    elif result.get("outcome") == "notebook-lost":
+        yield Diagnosis(
+            Category.UNKNOWN,
+            f"The notebook's container was ended from outside{_progress(result)}.",
+        )
+
+
+def _outcome_reason(outcome: object, summary: Mapping[str, Any], *, limit: str) -> Diagnosis | None:
+    """What an outcome of the notebook means; None for one that is no failure of its own."""
+    where = _progress(summary)
+    match outcome:
+        case "out-of-memory":
+            used = f"it used more than its limit of {limit}"
+            none = "it has no limit of its own, so its node had no more to give"
+            return Diagnosis(
+                Category.OUT_OF_MEMORY,
+                f"The notebook ran out of memory{where}: {used if limit else none}.",
+                "Ask for more memory, or read the data in smaller parts.",
+            )
+        case "cell-error":
+            error = summary.get("error")
+            if not isinstance(error, Mapping):
+                return Diagnosis(Category.CELL_ERROR, "A cell raised an error; see the notebook.")
+            return Diagnosis(
+                Category.CELL_ERROR,
+                f"Cell {error.get('cell')} raised {error.get('name')}: {error.get('value')}",
+            )
+        case "kernel-missing" | "nbclient-missing":
+            return Diagnosis(
+                Category.KERNEL_MISSING, _said(summary, "The image can't run this notebook.")
+            )
+        case "notebook-invalid":
+            return Diagnosis(
+                Category.NOTEBOOK_INVALID, _said(summary, "The notebook file can't be read.")
+            )
+        case "kernel-died":
+            return Diagnosis(
+                Category.KERNEL_DIED, _said(summary, f"The kernel died{where} without saying why.")
+            )
+        case "terminated":
+            return Diagnosis(
+                Category.TERMINATED,
+                f"The run was ended from outside{where}.",
+                "What it had computed can be downloaded.",
+            )
+    return None
 
 
 def _files_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
@@ -368,10 +403,8 @@ def _progress(summary: Mapping[str, Any]) -> str:
 def _memory_limit(pod: Mapping[str, Any]) -> str:
     for container in (pod.get("spec") or {}).get("containers") or ():
         if container.get("name") == names.NOTEBOOK_CONTAINER:
-            limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-            if limit:
-                return f"it used more than its limit of {limit}"
-    return "it has no limit of its own, so its node had no more to give"
+            return str(((container.get("resources") or {}).get("limits") or {}).get("memory") or "")
+    return ""
 
 
 def _said(summary: Mapping[str, Any], otherwise: str) -> str:

@@ -22,7 +22,7 @@ _SUPPORTED = frozenset(
 )
 
 
-class K8sExecutionManager(ExecutionManager):  # type: ignore[misc]
+class K8sExecutionManager(ExecutionManager):
     """Says what jobs on Kubernetes can do. `K8sScheduler` runs them without its help."""
 
     def execute(self) -> None:

@@ -21,7 +21,8 @@ def load(server: Any) -> None:
     scheduler = settings.get("scheduler")
     if not isinstance(scheduler, K8sScheduler):
         return
-    settings["job_files_manager"] = K8sJobFilesManager(scheduler=scheduler)
+    # Upstream's annotation asks for a class where its code takes an instance.
+    settings["job_files_manager"] = K8sJobFilesManager(scheduler=scheduler)  # type: ignore[arg-type]
     config = scheduler.backend.config
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",

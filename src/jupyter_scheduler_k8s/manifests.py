@@ -245,8 +245,11 @@ def _pod_security(config: K8sConfig) -> dict[str, Any]:
     if config.run_as_user is not None:
         found["runAsUser"] = config.run_as_user
     if config.run_as_group is not None:
-        found["runAsGroup"] = found["fsGroup"] = config.run_as_group
+        found["fsGroup"] = config.run_as_group
         found["fsGroupChangePolicy"] = "OnRootMismatch"
+        # containerd starts no container that has a group and no user.
+        if config.run_as_user is not None:
+            found["runAsGroup"] = config.run_as_group
     return found
 
 

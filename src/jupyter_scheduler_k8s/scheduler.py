@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from jupyter_scheduler.environments import EnvironmentManager
 from jupyter_scheduler.exceptions import IdempotencyTokenError
 from jupyter_scheduler.models import (
     CountJobsQuery,
@@ -45,7 +44,7 @@ from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
 
 
-class K8sScheduler(Scheduler):  # type: ignore[misc]
+class K8sScheduler(Scheduler):
     """Runs notebook jobs as Kubernetes Jobs, which are also their records."""
 
     execution_manager_class = Type(
@@ -62,7 +61,7 @@ class K8sScheduler(Scheduler):  # type: ignore[misc]
     def __init__(
         self,
         root_dir: str,
-        environments_manager: EnvironmentManager,
+        environments_manager: Any,
         db_url: str = "",
         config: Any = None,
         **kwargs: Any,
@@ -122,7 +121,7 @@ class K8sScheduler(Scheduler):  # type: ignore[misc]
         wanted = [(labels.get(name, name), name) for name in model.output_formats or ()]
         files = []
         for label, file_format in [*wanted, ("Input", "input")]:
-            path = os.path.join(folder, filenames[file_format])  # noqa: PTH118
+            path = os.path.join(folder, str(filenames[file_format]))  # noqa: PTH118
             found = path if self.file_exists(path) else None
             files.append(JobFile(display_name=label, file_format=file_format, file_path=found))
         if model.package_input_folder:

@@ -38,6 +38,7 @@ class Supervisor:
         scheduling_timeout: float,
         log: Logger,
         has_begun: Callable[[Mapping[str, Any]], bool],
+        read_result: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -47,6 +48,7 @@ class Supervisor:
             scheduling_timeout: seconds from a pod's creation within which it must begin.
             log: where what can't be done is said.
             has_begun: whether the marker of a Job's run is in S3.
+            read_result: the `result.json` of a Job's run; None where there is none.
             wall_clock: seconds since the epoch.
         """
         self._client = client
@@ -54,6 +56,7 @@ class Supervisor:
         self._timeout = scheduling_timeout
         self._log = log
         self._has_begun = has_begun
+        self._read_result = read_result
         self._wall_clock = wall_clock
         self._changed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
@@ -69,6 +72,8 @@ class Supervisor:
         self._changed.put(None)
 
     def _run(self) -> None:
+        # Jobs are listed before their pods: what is kept must have seen both.
+        self._cache.wait_synced()
         while True:
             wait = min(self._due.values(), default=float("inf")) - self._wall_clock()
             try:
@@ -109,7 +114,8 @@ class Supervisor:
     def _keep_diagnosis(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> None:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
             return
-        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods))
+        result = None if pods else self._read_result(job)
+        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods, result))
         self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
 
     def _end_if_overdue(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:

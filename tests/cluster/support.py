@@ -5,10 +5,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import minio
+
+from local_lab.server import LabServer
 
 T = TypeVar("T")
 
@@ -107,6 +110,49 @@ class Bucket:
         finally:
             answer.close()
             answer.release_conn()
+
+
+def write(server: LabServer, path: str, *sources: str, **options: Any) -> str:
+    """Put a notebook into the server's files; its path."""
+    target = server.root_dir / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(notebook(*sources, **options))
+    return path
+
+
+def download(server: LabServer, job_id: str) -> dict[str, Path]:
+    """Download a job's files through REST; where each is, by format."""
+    server.request("GET", f"jobs/{job_id}/download_files")
+    files = server.request("GET", f"jobs/{job_id}")["job_files"]
+    return {
+        file["file_format"]: server.root_dir / file["file_path"]
+        for file in files
+        if file["file_path"]
+    }
+
+
+def create(server: LabServer, path: str, **asked: Any) -> str:
+    """Create a job through REST; its id."""
+    body = {
+        "name": path,
+        "input_uri": path,
+        "runtime_environment_name": "python3",
+        "output_formats": ["ipynb"],
+        **asked,
+    }
+    return str(server.request("POST", "jobs", body)["job_id"])
+
+
+def ended(server: LabServer, job_id: str, *, seconds: float = 120) -> dict[str, Any]:
+    """The job, once it has ended."""
+
+    def look() -> dict[str, Any] | None:
+        job: dict[str, Any] = server.request("GET", f"jobs/{job_id}")
+        return job if job["status"] in ENDED else None
+
+    found = until(look, seconds=seconds, what=f"the end of job {job_id}")
+    assert found is not None
+    return found
 
 
 def notebook(*sources: str, kernel: str = "python3") -> str:

@@ -8,31 +8,11 @@ from typing import Any
 
 import pytest
 
-from cluster.conftest import create, ended
-from cluster.support import Bucket, Kubectl, notebook, text_outputs
+from cluster.support import Bucket, Kubectl, create, download, ended, notebook, text_outputs, write
 from local_lab.demo import example_folder
 from local_lab.server import LabServer, RequestFailed
 
 RunJob = Callable[..., dict[str, Any]]
-
-
-def write(server: LabServer, path: str, *sources: str, **options: Any) -> str:
-    """Put a notebook into the server's files; its path."""
-    target = server.root_dir / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(notebook(*sources, **options))
-    return path
-
-
-def download(server: LabServer, job_id: str) -> dict[str, Path]:
-    """Download a job's files through REST; where each is, by format."""
-    server.request("GET", f"jobs/{job_id}/download_files")
-    files = server.request("GET", f"jobs/{job_id}")["job_files"]
-    return {
-        file["file_format"]: server.root_dir / file["file_path"]
-        for file in files
-        if file["file_path"]
-    }
 
 
 def test_parameters_formats_and_the_record(

@@ -65,7 +65,7 @@ class Mirror:
         self.indexes = Indexes()
         self._pods: dict[str, dict[str, bytes]] = {}
         self._job_of_pod: dict[str, str] = {}
-        # Deleted by us, and still shown by the watch until it shows the deletion.
+        # Known to have left, and still shown by the watch until it shows that.
         self._forgotten: dict[str, int] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
         # Until both first lists are in, records are not made of lists: those
@@ -112,6 +112,9 @@ class Mirror:
                 return True
             if sent is None or max(entry.seen, entry.put) > sent:
                 return False
+            if entry.uid != seen.uid:
+                # A predecessor of the same name, which the watch may still show.
+                self._forgotten[entry.uid] = self.number()
         entry = self._store(seen)
         entry.put = self.number()
         entry.pin = seen.version
@@ -189,14 +192,19 @@ class Mirror:
         if entry.put > asked:
             return False
         if live is None:
+            # The watch may still have to show how it came and went.
+            self._forgotten[entry.uid] = self.number()
             self._leave(entry.uid)
             self._drop(entry)
             return True
         # The watch shows what is newer than the list, so not the list's own version.
         pin = None if live.version == entry.listed else live.version
-        put = entry.put
+        if entry.uid != live.uid:
+            self._forgotten[entry.uid] = self.number()
         entry = self._store(live)
-        entry.pin, entry.put = pin, put
+        entry.pin = pin
+        # Answers to writes from before this look may be older than it.
+        entry.seen = self.number()
         self.make(entry)
         return True
 
