@@ -12,6 +12,7 @@ from .layout import Layout
 
 COMMANDS: dict[str, Callable[[Layout], None]] = {
     "up": steps.up,
+    "up-without-image": lambda layout: steps.up(layout, with_image=False),
     "down": steps.down,
     "status": steps.status,
     "delete-records": steps.delete_records,

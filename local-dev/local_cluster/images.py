@@ -13,7 +13,7 @@ from .layout import NAME, RUN_ROOT, Layout
 from .shell import run, run_long
 from .trees import remove_tree, unmount_below
 
-RECIPE = "1"
+RECIPE = "2"
 REPOSITORY = "docker.io/library"
 STORE_KIB = 8 * 1024 * 1024
 
@@ -106,7 +106,7 @@ class Buildah:
             self.command("push", "--disable-compression", reference, f"oci:{target}"),
             log=log,
         )
-        oci.drop_unused_blobs(target)
+        oci.uncompress(target)
         self._forget_older(reference)
 
     def _layouts(self) -> list[Path]:
@@ -125,7 +125,8 @@ class Buildah:
             oci.write_layout(scratch, layer=layer, command=[], environment={"PATH": path})
             # From a folder, buildah would make a name of its path, and refuse it for its dots.
             archive = scratch / "base.tar"
-            oci.pack(scratch, archive, reference=reference, has=lambda _: False)
+            with archive.open("wb") as stream:
+                oci.pack(scratch, stream, reference=reference, has=lambda _: False)
             pull = self.command("pull", "--quiet", f"oci-archive:{archive}")
             run_long("Unpacking the base image", pull, log=log)
             run(self.command("tag", oci.image_id(scratch), reference))

@@ -57,16 +57,22 @@ class NativeCluster:
         return reference in run([*self._ctr(), "images", "list", "-q"]).stdout.splitlines()
 
     def load_image(self, folder: Path, reference: str) -> None:
-        """Imports the image from an OCI layout; layers that containerd has are not sent again."""
+        """Imports the image from an OCI layout; layers that containerd has are not sent again.
+
+        New layers are linked into containerd's store beforehand. It still reads them, and finds
+        that it needn't write them.
+        """
         store = self.node.containerd_root / "io.containerd.content.v1.content" / "blobs" / "sha256"
-        with tempfile.TemporaryDirectory(dir=self.node.layout.state) as scratch:
-            archive = Path(scratch) / "image.tar"
-            oci.pack(folder, archive, reference=reference, has=lambda name: (store / name).exists())
-            run_long(
-                f"Importing {reference.rpartition('/')[2]} into the cluster",
-                [*self._ctr(), "images", "import", archive],
-                log=self.node.layout.logs / "images.log",
-            )
+        known = {path.name for path in store.iterdir()} if store.is_dir() else set()
+        oci.link_layers(folder, store)
+        run_long(
+            f"Importing {reference.rpartition('/')[2]} into the cluster",
+            [*self._ctr(), "images", "import", "-"],
+            log=self.node.layout.logs / "images.log",
+            feed=lambda stream: oci.pack(
+                folder, stream, reference=reference, has=lambda name: name in known
+            ),
+        )
 
     def _ctr(self) -> list[str | Path]:
         return ["ctr", "--address", self.node.containerd_socket, "-n", "k8s.io"]

@@ -4,6 +4,8 @@ A layout is the folder that the OCI image specification describes: blobs named b
 an index that names the manifest.
 """
 
+import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -13,9 +15,11 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 BLOBS = Path("blobs") / "sha256"
+PLAIN_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 def architecture() -> str:
@@ -55,7 +59,7 @@ def write_layout(
         "history": [{"created_by": "jupyter-scheduler-k8s"}],
     }
     layer_descriptor = {
-        "mediaType": "application/vnd.oci.image.layer.v1.tar",
+        "mediaType": PLAIN_LAYER,
         "digest": f"sha256:{name}",
         "size": layer.stat().st_size,
     }
@@ -77,7 +81,7 @@ def _write_blob(blobs: Path, media_type: str, content: Mapping[str, object]) -> 
     return {"mediaType": media_type, "digest": f"sha256:{name}", "size": len(data)}
 
 
-def pack(folder: Path, archive: Path, *, reference: str, has: Callable[[str], bool]) -> None:
+def pack(folder: Path, stream: IO[bytes], *, reference: str, has: Callable[[str], bool]) -> None:
     """Writes the layout as a tar that names its image, without the layers that ``has`` knows."""
     index = json.loads((folder / "index.json").read_text())
     (descriptor,) = index["manifests"]
@@ -86,12 +90,19 @@ def pack(folder: Path, archive: Path, *, reference: str, has: Callable[[str], bo
         "org.opencontainers.image.ref.name": reference.rpartition(":")[2],
     }
     layers = set(_layers(folder))
-    with tarfile.open(archive, mode="w") as target:
+    with tarfile.open(fileobj=stream, mode="w|") as target:
         _add(target, "oci-layout", (folder / "oci-layout").read_bytes())
         _add(target, "index.json", json.dumps(index).encode())
         for path in sorted((folder / BLOBS).iterdir()):
             if path.name not in layers or not has(path.name):
                 target.add(path, arcname=str(BLOBS / path.name))
+
+
+def link_layers(folder: Path, store: Path) -> None:
+    """Links the layers into a folder of blobs, where that is on the same file system."""
+    for name in _layers(folder):
+        with contextlib.suppress(OSError):
+            os.link(folder / BLOBS / name, store / name)
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -136,13 +147,40 @@ def lend_blobs(target: Path, others: Iterable[Path]) -> None:
                 _link(other / BLOBS / name, blobs / name)
 
 
-def drop_unused_blobs(folder: Path) -> None:
+def _drop_unused_blobs(folder: Path) -> None:
     """Removes what the layout's image doesn't refer to."""
     digest, _ = _manifest(folder)
     used = {*_layers(folder), image_id(folder), digest.removeprefix("sha256:")}
     for path in (folder / BLOBS).iterdir():
         if path.name not in used:
             path.unlink()
+
+
+def uncompress(folder: Path) -> None:
+    """Replaces compressed layers by plain ones, which are what image tools name layers by.
+
+    buildah compresses whatever it writes as a layout. Plain layers are recognised by the next push,
+    are the same for images that share them, and are quicker to unpack.
+    """
+    _, manifest = _manifest(folder)
+    blobs = folder / BLOBS
+    layers = manifest["layers"]
+    assert isinstance(layers, list)
+    for layer in layers:
+        if not str(layer["mediaType"]).endswith("+gzip"):
+            continue
+        compressed = _blob(folder, layer["digest"])
+        scratch = blobs / "uncompressed"
+        with gzip.open(compressed) as source, scratch.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        with scratch.open("rb") as stream:
+            name = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = scratch.stat().st_size
+        scratch.rename(blobs / name)
+        layer.update(mediaType=PLAIN_LAYER, digest=f"sha256:{name}", size=size)
+    descriptor = _write_blob(blobs, str(manifest["mediaType"]), manifest)
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    _drop_unused_blobs(folder)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,9 +1,12 @@
 """Running other programs: quietly, with their output kept, and with a sign of life."""
 
+import contextlib
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from .errors import CommandFailed
 
@@ -59,11 +62,12 @@ def run_long(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     note: str = "",
+    feed: Callable[[IO[bytes]], None] | None = None,
 ) -> None:
     """Runs a command that takes long: output to ``log``, a line on the terminal every few seconds.
 
-    ``note`` says beforehand how long it may take. Raises CommandFailed, with the end of the log,
-    when the command fails.
+    ``note`` says beforehand how long it may take; ``feed`` writes the command's standard input.
+    Raises CommandFailed, with the end of the log, when the command fails.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -74,12 +78,14 @@ def run_long(
         offset = output.tell()
         process = subprocess.Popen(
             [str(word) for word in command],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
             cwd=cwd,
         )
+        if feed:
+            Thread(target=_feed, args=(process, feed), daemon=True).start()
         try:
             while True:
                 try:
@@ -99,6 +105,13 @@ def run_long(
             said = output.read().decode(errors="replace").strip()
         raise CommandFailed(f"{title} failed after {elapsed:.0f} s; see {log}.\n{said[-3000:]}")
     say(f"  {title}: done in {elapsed:.0f} s")
+
+
+def _feed(process: subprocess.Popen[bytes], feed: Callable[[IO[bytes]], None]) -> None:
+    assert process.stdin
+    # A command that ends early says why itself.
+    with contextlib.suppress(BrokenPipeError), process.stdin:
+        feed(process.stdin)
 
 
 def _last_words(log: Path, offset: int) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
 from . import access, cleanup, env_file, images, kind, native, prerequisites, processes, s3, slots
@@ -17,7 +18,7 @@ from .trees import remove_tree
 AnyCluster = NativeCluster | KindCluster
 
 
-def up(layout: Layout) -> None:
+def up(layout: Layout, *, with_image: bool = True) -> None:
     """Brings everything up; safe to repeat."""
     started = time.monotonic()
     if sys.platform != "linux":
@@ -26,15 +27,23 @@ def up(layout: Layout) -> None:
     if engine is None:
         prerequisites.ensure(layout)
     with _exclusive(layout):
-        cluster: AnyCluster = kind.up(layout, engine) if engine else native.up(layout)
-        storage = s3.up(layout, cluster.s3_address)
+        with ThreadPoolExecutor(max_workers=1) as side:
+            # Packages come over the network while the compiler works.
+            image = images.notebook_image(layout)
+            ahead = with_image and not engine
+            building = side.submit(images.Buildah(layout).build, image) if ahead else None
+            cluster: AnyCluster = kind.up(layout, engine) if engine else native.up(layout)
+            storage = s3.up(layout, cluster.s3_address)
+            if building:
+                building.result()
         access.apply_manifests(cluster, layout)
         access.write_server_login(cluster, layout)
-        reference = _provide(layout, cluster, images.notebook_image(layout))
-        _write_env(layout, storage, {"K8S_IMAGE": reference})
+        values = {"K8S_IMAGE": _provide(layout, cluster, image)} if with_image else {}
+        _write_env(layout, storage, values)
     say(f"{cluster.description}, namespace {NAMESPACE}")
     say(f"S3 at {storage.endpoint}, bucket {BUCKET}")
-    say(f"Image {reference}")
+    for reference in values.values():
+        say(f"Image {reference}")
     say(f"Environment for shells: . {layout.env_file}")
     say(f"Up after {time.monotonic() - started:.0f} s")
 

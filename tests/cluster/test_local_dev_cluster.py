@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from local_cluster import control_groups, kind, processes, slots
-from local_cluster.env_file import read
+from local_cluster.components import PAUSE_IMAGE
 from local_cluster.layout import Layout
 from local_cluster.slots import Slot
 
@@ -37,7 +37,7 @@ spec:
   containers:
     - name: sleeper
       image: {image}
-      command: [sleep, "3600"]
+      command: [/pause]
       volumeMounts: [{{name: memory, mountPath: /memory}}]
       securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}
 """
@@ -47,7 +47,7 @@ class Checkout:
     """A copy of this checkout, and what can be done to its cluster."""
 
     def __init__(self, folder: Path) -> None:
-        for name in ("local-dev", "deploy", "image"):
+        for name in ("local-dev", "deploy"):
             ignored = shutil.ignore_patterns(".state", "__pycache__")
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
         self.layout = Layout.of(folder)
@@ -73,8 +73,7 @@ class Checkout:
         return done.stdout
 
     def run_pod(self, name: str) -> None:
-        image = read(self.layout.env_file)["K8S_IMAGE"]
-        self.kubectl("apply", "-f", "-", given=POD.format(name=name, image=image))
+        self.kubectl("apply", "-f", "-", given=POD.format(name=name, image=PAUSE_IMAGE))
         self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", f"pod/{name}")
 
     @property
@@ -144,19 +143,19 @@ def test_a_killed_cluster_comes_back_and_leaves_nothing(
     checkouts: tuple[Checkout, Checkout],
 ) -> None:
     first, second = checkouts
-    first.command("up")
+    first.command("up-without-image")
     slot = first.slot
     first.run_pod("before")
     assert first.leftovers()
     assert leftovers_of(slot), "the checks see a cluster that runs"
 
     first.kill()
-    first.command("up")
+    first.command("up-without-image")
     assert "before" in first.kubectl("get", "pods", "-o", "name"), "its records are still there"
     first.run_pod("after")
 
     first.kill()
-    second.command("up")
+    second.command("up-without-image")
     assert first.leftovers() == []
     taken = second.slot
     second.run_pod("other")

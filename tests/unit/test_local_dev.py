@@ -346,7 +346,8 @@ class TestImages:
         folder = tmp_path / "image"
         oci.write_layout(folder, layer=layer, command=["/pause"], environment={"A": "b"})
         archive = tmp_path / "image.tar"
-        oci.pack(folder, archive, reference="localhost/pause:1", has=lambda _: False)
+        with archive.open("wb") as stream:
+            oci.pack(folder, stream, reference="localhost/pause:1", has=lambda _: False)
         with tarfile.open(archive) as packed:
             names = packed.getnames()
             index_file = packed.extractfile("index.json")
@@ -355,7 +356,8 @@ class TestImages:
         assert len(names) == 5
         (descriptor,) = index["manifests"]
         assert descriptor["annotations"]["io.containerd.image.name"] == "localhost/pause:1"
-        oci.pack(folder, archive, reference="localhost/pause:1", has=lambda _: True)
+        with archive.open("wb") as stream:
+            oci.pack(folder, stream, reference="localhost/pause:1", has=lambda _: True)
         with tarfile.open(archive) as packed:
             assert len(packed.getnames()) == 4, "all but the layer"
 
