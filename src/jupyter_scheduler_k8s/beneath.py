@@ -52,7 +52,7 @@ def folder(root: str, parts: Sequence[str], *, create: bool = False) -> Iterator
                     raise
                 shown = "/".join(parts[:depth])
                 raise UnsafePath(
-                    f"'{shown}' is a link or a file where a folder was expected, "
+                    f"{shown!r} is a link or a file where a folder was expected, "
                     "so nothing was read or written there."
                 ) from None
             os.close(current)
@@ -77,10 +77,10 @@ def open_file(root: str, parts: Sequence[str]) -> BinaryIO:
             # ENXIO and EOPNOTSUPP: a socket, or a device without its driver.
             if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EOPNOTSUPP):
                 raise
-            raise UnsafePath(f"'{shown}' is not a regular file, so it was not read.") from None
+            raise UnsafePath(f"{shown!r} is not a regular file, so it was not read.") from None
     if not stat.S_ISREG(os.fstat(opened).st_mode):
         os.close(opened)
-        raise UnsafePath(f"'{shown}' is not a regular file, so it was not read.")
+        raise UnsafePath(f"{shown!r} is not a regular file, so it was not read.")
     # Unbuffered: every reader asks for large pieces.
     return os.fdopen(opened, "rb", buffering=0)
 
@@ -170,7 +170,7 @@ class NewFile:
             yield
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else "the file system refused"
-            raise BackendError(f"The file '{self._path}' can't be written: {why}.") from None
+            raise BackendError(f"The file {self._path!r} can't be written: {why}.") from None
 
 
 def _sync(descriptor: int) -> None:

@@ -25,6 +25,8 @@ from jupyter_scheduler_k8s.staging import check_filename
 from jupyter_scheduler_k8s.storage import Download, Storage
 
 _ENDED = frozenset({Status.COMPLETED.value, Status.FAILED.value, Status.STOPPED.value})
+# Characters: enough for a sentence.
+_REASON_LENGTH = 300
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -198,6 +200,11 @@ class K8sJobFilesManager(JobFilesManager):
             f"{name} ({reasons[name]})" if name in reasons else name for name in plan.missing
         ]
         return f"The run did not make {', '.join(missing)}; all that it made is in '{folder}'."
+
+
+def _short(reason: object) -> str:
+    """One line of what the pod says: it is not ours, and may be long."""
+    return " ".join(str(reason).split())[:_REASON_LENGTH]
 
 
 def _filenames(scheduler: Any, job: DescribeJob) -> dict[str, Any]:

@@ -230,7 +230,7 @@ class _Walk:
 
 def _staged(root: str, parts: tuple[str, ...], path: str, found: os.stat_result) -> StagedFile:
     if len(escape_path(path).encode()) > _KEY_BYTES:
-        raise UnsafePath(f"The path '{path}' is longer than S3 allows ({_KEY_BYTES} bytes).")
+        raise UnsafePath(f"The path {path!r} is longer than S3 allows ({_KEY_BYTES} bytes).")
     return StagedFile(
         path=path,
         size=found.st_size,
@@ -252,7 +252,7 @@ def _beneath(root: str, path: str, *, shown: str) -> tuple[str, ...]:
     base = root if root.endswith("/") else f"{root}/"
     if not real.startswith(base):
         raise UnsafePath(
-            f"'{shown}' is a link that leads out of the folder that JupyterLab shows, "
+            f"{shown!r} is a link that leads out of the folder that JupyterLab shows, "
             "so it can't be sent; replace it by a copy, or move it away."
         )
     return tuple(real[len(base) :].split("/"))
@@ -273,6 +273,6 @@ def _join(path: str, name: str) -> str:
 
 def _unreadable(path: str, error: OSError) -> BackendError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return BackendError(f"'{path}' vanished while it was being read; try again.")
+        return BackendError(f"{path!r} vanished while it was being read; try again.")
     why = os.strerror(error.errno) if error.errno else "the file system refused"
-    return BackendError(f"'{path}' can't be read: {why}.")
+    return BackendError(f"{path!r} can't be read: {why}.")

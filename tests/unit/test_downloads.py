@@ -255,6 +255,8 @@ async def test_a_run_that_goes_on_gives_what_it_has(case: Case) -> None:
             '{"failed_outputs": {"html": "template missing"}}',
             r"did not make html \(template missing\)",
         ),
+        ('{"failed_outputs": {"html": "a\\nb"}}', r"html \(a b\); all"),
+        (json.dumps({"failed_outputs": {"html": "x" * 9999}}), r"html \(x{300}\); all"),
         ("{}", "did not make html; all"),
         ("[]", "did not make html; all"),
         ('{"failed_outputs": 1}', "did not make html; all"),

@@ -203,6 +203,14 @@ def test_a_file_that_vanished_is_a_sentence(root: Path) -> None:
         file.open()
 
 
+def test_a_refusal_is_one_line_whatever_the_name(root: Path, tmp_path: Path) -> None:
+    (root / "proj/line\nbreak").symlink_to(tmp_path / "outside")
+    with pytest.raises(UnsafePath) as caught:
+        packaged(root)
+    assert "\n" not in str(caught.value)
+    assert r"line\nbreak" in str(caught.value)
+
+
 def test_a_deep_tree_is_walked(root: Path) -> None:
     folder = root / "proj"
     for _ in range(300):

@@ -121,7 +121,7 @@ class Transfers:
 
     async def _put_small(self, key: str, source: Source, *, content: bytes) -> None:
         await self._connection.ask(
-            f"store '{source.path}'",
+            f"store {source.path!r}",
             lambda stores: stores.quick.put_async(key, content, use_multipart=False),
         )
 
@@ -132,7 +132,7 @@ class Transfers:
             first = await asyncio.to_thread(_read, file, part, source.path)
             pieces = _pieces(first, file, part, path=source.path, work=work)
             await self._connection.ask(
-                f"store '{source.path}'",
+                f"store {source.path!r}",
                 lambda stores: (
                     stores.bulk.put_async(key, first, use_multipart=False)
                     if len(first) < part
@@ -199,7 +199,7 @@ def _read(file: BinaryIO, size: int, path: str) -> bytes:
             pieces.append(piece)
             size -= len(piece)
     except OSError as error:
-        raise BackendError(f"'{path}' can't be read: {error.strerror}.") from None
+        raise BackendError(f"{path!r} can't be read: {error.strerror}.") from None
     return b"".join(pieces)
 
 
