@@ -197,9 +197,10 @@ class K8sJobFilesManager(JobFilesManager):
         if not isinstance(reasons, dict):
             reasons = {}
         missing = [
-            f"{name} ({reasons[name]})" if name in reasons else name for name in plan.missing
+            f"{name} ({_short(reasons[name])})" if name in reasons else name
+            for name in plan.missing
         ]
-        return f"The run did not make {', '.join(missing)}; all that it made is in '{folder}'."
+        return f"The run did not make {', '.join(missing)}; all that it made is in {folder!r}."
 
 
 def _short(reason: object) -> str:
