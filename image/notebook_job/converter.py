@@ -14,7 +14,7 @@ from pathlib import Path
 CONVERT_SECONDS = 600
 _ANSWER_BYTES = 1 << 16
 # All that the process needs of the environment; credentials are not among it.
-_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
+_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 
 
 class ConversionFailed(Exception):
@@ -38,7 +38,8 @@ class Converter:
             json.dumps(self._formats),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={name: os.environ[name] for name in _VARIABLES if name in os.environ},
+            env={name: os.environ[name] for name in _VARIABLES if name in os.environ}
+            | {"PYTHONPATH": str(Path(__file__).parents[1])},
             limit=_ANSWER_BYTES,
         )
         return self._process

@@ -26,7 +26,7 @@ from obstore.exceptions import (
     PermissionDeniedError,
     UnauthenticatedError,
 )
-from obstore.store import S3Store
+from obstore.store import ObjectStore, S3Store
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ def connect(
 class Store:
     """A bucket. Every method raises StoreError and its kinds; `patience` bounds its retries."""
 
-    def __init__(self, store: S3Store, *, bucket: str) -> None:
+    def __init__(self, store: ObjectStore, *, bucket: str) -> None:
         self._store = store
         self._bucket = bucket
 

@@ -131,11 +131,11 @@ class Storing:
             if found.mark is None:
                 self._skip(found.path, found.refused)
             elif found.mark != self._inputs.get(found.path):
-                total += found.mark.size
                 why = self._too_much(found.path, found.mark, count=len(chosen), total=total)
                 if why:
                     self._skip(found.path, why)
                 else:
+                    total += found.mark.size
                     chosen.append((found.path, found.mark))
         return chosen
 
@@ -157,8 +157,8 @@ class Storing:
             return "its path is too long for S3"
         if mark.size > FILE_BYTES:
             return f"it is larger than {FILE_BYTES >> 30} GiB"
-        if total > TOTAL_BYTES:
-            return f"the files before it make {TOTAL_BYTES >> 30} GiB"
+        if total + mark.size > TOTAL_BYTES:
+            return f"all files together may have {TOTAL_BYTES >> 30} GiB"
         if count >= FILES:
             return f"there are more than {FILES} files"
         return ""

@@ -77,7 +77,11 @@ def faulty_s3(real: str) -> Iterator[FaultySource]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer((target.hostname, 0), Handler)
+    class Server(ThreadingHTTPServer):
+        # Many connections at once are not kept waiting.
+        request_queue_size = 128
+
+    server = Server((target.hostname, 0), Handler)
     source = FaultySource(f"http://{target.hostname}:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

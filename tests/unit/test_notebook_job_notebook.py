@@ -1,5 +1,6 @@
 """Reading notebooks of every age, and the cell that sets parameters."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_parameters_go_where_upstream_puts_them(tmp_path: Path) -> None:
     from jupyter_scheduler.parameterize import add_parameters
 
     ours = read(stored(tmp_path, v4(cell("a"), cell("b", "parameters"), cell("c"), minor=5)))
-    theirs = add_parameters(nbformat.from_dict(json.loads(json.dumps(ours))), {"x": "1"})
+    theirs = add_parameters(copy.deepcopy(ours), {"x": "1"})
 
     inject(ours, {"x": "1"})
 

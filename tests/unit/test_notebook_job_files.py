@@ -1,0 +1,390 @@
+"""The program `files` against a bucket in memory, with `notebook` played by the test."""
+
+import asyncio
+import fcntl
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from obstore.store import MemoryStore
+
+from cluster.support import until
+from notebook_job import files as program
+from notebook_job import storing
+from notebook_job.codes import FilesExit, Outcome
+from notebook_job.contract import Contract
+from notebook_job.files import Files
+from notebook_job.locks import control_folder
+from notebook_job.outcome import Result
+from notebook_job.store import Store
+
+NOTEBOOK = json.dumps(
+    {
+        "nbformat": 4,
+        "nbformat_minor": 4,
+        "metadata": {"language_info": {"name": "python"}},
+        "cells": [
+            {
+                "cell_type": "code",
+                "metadata": {},
+                "source": "print('shown')",
+                "execution_count": 1,
+                "outputs": [{"output_type": "stream", "name": "stdout", "text": "shown\n"}],
+            }
+        ],
+    }
+)
+STATE = json.dumps({"outcome": "completed", "cells": {"total": 1, "finished": 1}})
+
+
+@dataclass
+class Run:
+    """One run of the program; the test is `notebook`."""
+
+    job: Path
+    memory: MemoryStore
+    files: Files
+    task: "asyncio.Task[tuple[FilesExit, Result]]"
+    lock: int = -1
+    locks: list[int] = field(default_factory=list)
+
+    @property
+    def control(self) -> Path:
+        return self.job / "control"
+
+    @property
+    def work(self) -> Path:
+        return self.job / "work"
+
+    def begin(self) -> None:
+        """Hold `notebook`'s lock, as the bootstrap does."""
+        self.lock = os.open(self.control / "notebook.lock.new", os.O_CREAT | os.O_RDWR)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        (self.control / "notebook.lock.new").rename(self.control / "notebook.lock")
+        (self.control / "begun").touch()
+
+    async def ready(self) -> None:
+        """Wait for the inputs."""
+        await appears((self.control / "ready").exists)
+
+    def end(self) -> None:
+        """End `notebook`, however."""
+        os.close(self.lock)
+
+    async def ended(self) -> tuple[FilesExit, Result]:
+        """How the program ended."""
+        async with asyncio.timeout(60):
+            return await self.task
+
+    def stored(self) -> list[str]:
+        """The stored outputs."""
+        entries = obstore.list(self.memory, "out").collect()
+        return sorted(str(entry["path"]).removeprefix("out/") for entry in entries)
+
+    def output(self, name: str) -> bytes:
+        """A stored output."""
+        return bytes(obstore.get(self.memory, f"out/{name}").bytes())
+
+    def has(self, notebook: str) -> bool:
+        """Whether the stored notebook has this content."""
+        return "output.ipynb" in self.stored() and self.output("output.ipynb") == notebook.encode()
+
+    def result(self) -> dict[str, Any]:
+        """result.json."""
+        found: dict[str, Any] = json.loads(self.output("result.json"))
+        return found
+
+
+Start = Callable[..., Run]
+
+
+async def appears(look: Callable[[], bool]) -> None:
+    """Wait, beside the program, until `look` sees what it looks for."""
+    await asyncio.to_thread(until, look, seconds=30, what="what the program does")
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts the program with some inputs; it doesn't outlive the test."""
+    runs: list[Run] = []
+
+    def begin(inputs: dict[str, bytes] | None = None, **changes: Any) -> Run:
+        memory = MemoryStore()
+        for key, content in (inputs or {"n.ipynb": NOTEBOOK.encode()}).items():
+            obstore.put(memory, f"in/{key}", content)
+        values: dict[str, Any] = {
+            "bucket": "jobs",
+            "endpoint_url": "",
+            "ca_bundle": "",
+            "input_prefix": "in/",
+            "output_prefix": "out/",
+            "notebook": "n.ipynb",
+            "output": "output.ipynb",
+            "formats": ("ipynb",),
+            "parameters": {},
+            "package_input_folder": True,
+        }
+        store = Store(memory, bucket="jobs")
+        job = tmp_path / f"job-{len(runs)}"
+        files = Files(Contract(**values | changes), store, job, control_folder(job))
+        runs.append(Run(job, memory, files, asyncio.ensure_future(files.run())))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        run.task.cancel()
+
+
+async def test_a_whole_run(start: Start) -> None:
+    run = start(
+        {
+            "n.ipynb": NOTEBOOK.encode(),
+            "data/a #%25.csv": b"1,2",
+            "run.sh": b"#!/bin/sh",
+            "%tree": json.dumps({"folders": ["empty/one"], "executables": ["run.sh"]}).encode(),
+        },
+        formats=("ipynb", "html", "pdf"),
+        parameters={"x": "1"},
+    )
+    run.begin()
+    await run.ready()
+
+    assert (run.work / "data/a #%.csv").read_text() == "1,2"
+    assert (run.work / "empty/one").is_dir()
+    assert os.access(run.work / "run.sh", os.X_OK)
+    assert not os.access(run.work / "n.ipynb", os.X_OK)
+    assert json.loads((run.control / "run.json").read_text()) == {
+        "notebook": "n.ipynb",
+        "parameters": {"x": "1"},
+    }
+    assert (run.control / "runner/notebook_job/runner/run.py").exists()
+    assert run.stored() == ["started"]
+
+    (run.control / "notebook.ipynb").write_text(NOTEBOOK)
+    (run.control / "state.json").write_text(STATE)
+    (run.control / "log").write_text("a line\n")
+    (run.work / "made.txt").write_text("made")
+    (run.work / "data/a #%.csv").write_text("3,4")
+    run.end()
+
+    code, result = await run.ended()
+
+    assert code is FilesExit.STORED
+    assert result.outcome is Outcome.COMPLETED
+    assert run.output("output.ipynb") == NOTEBOOK.encode()
+    assert b"shown" in run.output("output.html")
+    assert run.output("files/made.txt") == b"made"
+    assert run.output("files/data/a #%25.csv") == b"3,4"
+    stored = run.result()
+    assert stored["outputs"] == ["ipynb", "html"]
+    assert "needs LaTeX" in stored["failed_outputs"]["pdf"]
+    assert stored["files"] == [
+        {"path": "data/a #%.csv", "size": 3},
+        {"path": "made.txt", "size": 4},
+    ]
+    assert stored["log_tail"] == "a line\n"
+
+
+async def test_files_are_left_out_unless_the_folder_is_packaged(start: Start) -> None:
+    run = start(package_input_folder=False)
+    run.begin()
+    await run.ready()
+    (run.work / "made.txt").write_text("made")
+    (run.control / "notebook.ipynb").write_text(NOTEBOOK)
+    run.end()
+
+    await run.ended()
+
+    assert run.stored() == ["output.ipynb", "result.json", "started"]
+
+
+async def test_nothing_is_released_before_notebook_has_begun(start: Start) -> None:
+    run = start()
+    await appears((run.work / "n.ipynb").exists)
+
+    assert not (run.control / "ready").exists()
+    assert run.stored() == []
+
+    run.files.terminate()
+    code, result = await run.ended()
+    assert code is FilesExit.TERMINATED
+    assert result.message == "The run was ended from outside before it began."
+
+
+async def test_notebook_that_ended_before_it_got_its_inputs(start: Start) -> None:
+    run = start()
+    run.begin()
+    run.end()
+
+    code, _ = await run.ended()
+
+    assert code is FilesExit.NOT_BEGUN
+    assert run.stored() == ["result.json"]
+
+
+async def test_a_run_that_another_pod_began(start: Start) -> None:
+    run = start()
+    obstore.put(run.memory, "out/started", b"another pod")
+    obstore.put(run.memory, "out/result.json", b"its result")
+    run.begin()
+
+    code, result = await run.ended()
+
+    assert code is FilesExit.ALREADY_STARTED
+    assert result.outcome is Outcome.ALREADY_STARTED
+    assert not (run.control / "ready").exists()
+    assert run.output("result.json") == b"its result"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"other.ipynb": b""}, 'The notebook "n.ipynb" is not among the inputs in S3.'),
+        ({"n.ipynb": b"", "%2E%2E/x": b""}, "'../x' would leave its folder"),
+        ({"n.ipynb": b"", "a%41": b""}, "is not written as an input's name must be"),
+        ({"n.ipynb": b"", "%tree": b"["}, "list of the inputs' folders is malformed"),
+        ({"n.ipynb": b"", "%tree": b'{"folders": ["../x"]}'}, "would leave its folder"),
+        ({"n.ipynb": b"", "a": b"", "a/b": b""}, "The inputs cannot be fetched"),
+    ],
+)
+async def test_inputs_that_cannot_be_brought(
+    start: Start, inputs: dict[str, bytes], sentence: str
+) -> None:
+    run = start(inputs)
+
+    code, result = await run.ended()
+
+    assert code is FilesExit.INPUTS_FAILED
+    assert sentence in result.message
+    assert run.result()["outcome"] == "inputs-failed"
+
+
+async def test_a_thousand_inputs(start: Start) -> None:
+    names = [f"folder {number % 10}/file {number}.txt" for number in range(1000)]
+    run = start({"n.ipynb": b"", **{name: name.encode() for name in names}})
+    run.begin()
+
+    await run.ready()
+
+    assert all((run.work / name).read_text() == name for name in names)
+    run.end()
+    await run.ended()
+
+
+async def test_a_large_file_comes_and_goes_whole(start: Start) -> None:
+    large = os.urandom(1 << 20) * 20
+    run = start({"n.ipynb": b"", "large.bin": large})
+    run.begin()
+    await run.ready()
+
+    assert (run.work / "large.bin").read_bytes() == large
+    (run.work / "made.bin").write_bytes(large + b"end")
+    run.end()
+    await run.ended()
+
+    assert run.output("files/made.bin") == large + b"end"
+
+
+async def test_the_notebook_is_stored_while_it_runs(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(program, "_LOOK_SECONDS", 0.01)
+    run = start()
+    run.begin()
+    await run.ready()
+
+    for content in ("first", "second"):
+        (run.control / "new").write_text(content)
+        (run.control / "new").rename(run.control / "notebook.ipynb")
+        await appears(partial(run.has, content))
+
+    run.end()
+    await run.ended()
+
+
+async def test_sigterm_stores_at_once_and_waits_for_the_end(start: Start) -> None:
+    run = start()
+    run.begin()
+    await run.ready()
+    (run.control / "notebook.ipynb").write_text("so far")
+
+    run.files.terminate()
+    await appears(lambda: run.has("so far"))
+    assert not run.task.done()
+    (run.control / "notebook.ipynb").write_text("at the end")
+    run.end()
+
+    code, result = await run.ended()
+    assert code is FilesExit.TERMINATED
+    assert result.outcome is Outcome.TERMINATED
+    assert run.output("output.ipynb") == b"at the end"
+
+
+async def test_what_is_too_much_is_skipped(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "FILE_BYTES", 10)
+    monkeypatch.setattr(storing, "TOTAL_BYTES", 15)
+    monkeypatch.setattr(storing, "FILES", 3)
+    run = start()
+    run.begin()
+    await run.ready()
+    sizes = {"a": 10, "b-large": 11, "c-total": 6, "d": 2, "e": 2, "f-count": 1}
+    for name, size in sizes.items():
+        (run.work / name).write_bytes(b"x" * size)
+    run.end()
+
+    code, result = await run.ended()
+
+    assert code is FilesExit.STORED
+    assert [name for name, _ in result.files] == ["a", "d", "e"]
+    assert {name: why.split(" ")[0] for name, why in result.skipped_files.items()} == {
+        "b-large": "it",
+        "c-total": "all",
+        "f-count": "there",
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[" * 100_000,
+        b'{"nbformat": 4, "cells": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        b'{"nbformat": 1' + b"0" * 10_000 + b"}",
+        b"\xff\xfe",
+    ],
+)
+async def test_a_notebook_of_any_content_is_stored_as_it_is(start: Start, content: bytes) -> None:
+    run = start(formats=("html",))
+    run.begin()
+    await run.ready()
+    (run.control / "notebook.ipynb").write_bytes(content)
+    run.end()
+
+    code, _ = await run.ended()
+
+    assert code is FilesExit.STORED
+    assert run.output("output.ipynb") == content
+    assert set(run.result()["failed_outputs"]) == {"html"}
+
+
+async def test_a_notebook_cannot_choose_the_class_that_converts_it(start: Start) -> None:
+    run = start(formats=("script",))
+    run.begin()
+    await run.ready()
+    content = json.loads(NOTEBOOK)
+    content["metadata"]["language_info"]["nbconvert_exporter"] = "nbconvert.PDFExporter"
+    (run.control / "notebook.ipynb").write_text(json.dumps(content))
+    run.end()
+
+    await run.ended()
+
+    assert b"print('shown')" in run.output("output.script")
