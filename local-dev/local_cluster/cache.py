@@ -105,6 +105,9 @@ def cached(root: Path, kind: str, key: str, make: Callable[[Path], None]) -> Pat
         if entry.exists():
             return entry
         entry.parent.mkdir(parents=True, exist_ok=True)
+        # Whoever holds the lock is the only one that makes: the rest was left by a build that died.
+        for dead in entry.parent.glob(".making-*"):
+            remove_tree(dead)
         scratch = Path(tempfile.mkdtemp(prefix=".making-", dir=entry.parent))
         try:
             make(scratch / key)

@@ -155,6 +155,15 @@ def remove_state(layout: Layout) -> None:
     remove_tree(layout.state)
 
 
+def unmount_builds(layout: Layout) -> None:
+    """Unmounts what a build that was killed left mounted in the cache; one that goes on is left."""
+    for name in ("base", "buildah"):
+        if (layout.cache / name).exists():
+            with locked_if_free(layout.cache / f"{name}.lock") as free:
+                if free:
+                    unmount_below(layout.cache / name)
+
+
 def remove_run_root() -> None:
     """Removes ``/run/jupyter-scheduler-k8s`` once no cluster has a slot."""
     if os.access(RUN_ROOT, os.W_OK):

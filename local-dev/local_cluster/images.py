@@ -70,6 +70,7 @@ class Buildah:
             def make(target: Path) -> None:
                 lock = self.layout.cache / "buildah.lock"
                 with locked(lock, waiting="Another image is being built; waiting for it."):
+                    unmount_below(self.layout.cache / "buildah")
                     try:
                         self._build(Image(image.name, copy), reference, target)
                     finally:

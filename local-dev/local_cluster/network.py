@@ -34,11 +34,12 @@ def ensure(slot: Slot) -> None:
 
 
 def _rules(slot: Slot) -> list[tuple[str, list[str]]]:
-    """(table, rule): pods reach the world, also where a firewall drops what it forwards."""
+    """(table, rule): pods reach the world and this machine, whatever a firewall does by default."""
     comment = ["-m", "comment", "--comment", slot.label]
     outside = ["!", "-d", slot.subnet]
     return [
         ("nat", ["POSTROUTING", "-s", slot.subnet, *outside, *comment, "-j", "MASQUERADE"]),
+        ("filter", ["INPUT", "-i", slot.bridge, "-d", slot.gateway, *comment, "-j", "ACCEPT"]),
         ("filter", ["FORWARD", "-i", slot.bridge, *comment, "-j", "ACCEPT"]),
         ("filter", ["FORWARD", "-o", slot.bridge, *comment, "-j", "ACCEPT"]),
     ]

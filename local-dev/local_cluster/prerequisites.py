@@ -73,7 +73,12 @@ def ensure(layout: Layout) -> None:
     with _no_service_starts():
         run_long(
             f"Installing {len(packages)} packages",
-            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages],
+            [
+                *("apt-get", "install", "-y", "-q", "--no-install-recommends"),
+                # The machine's own updates may hold apt's lock for a while.
+                *("-o", "DPkg::Lock::Timeout=300"),
+                *packages,
+            ],
             log=log,
             env=environment,
         )

@@ -88,6 +88,7 @@ def down(layout: Layout) -> None:
             cleanup.take_down(claim)
             slots.give_back(claim)
         cleanup.remove_state(layout)
+    cleanup.unmount_builds(layout)
     cleanup.remove_run_root()
     say("The cluster is down; its records and S3 data are deleted.")
 

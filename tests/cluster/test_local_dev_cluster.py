@@ -76,6 +76,20 @@ class Checkout:
         self.kubectl("apply", "-f", "-", given=POD.format(name=name, image=PAUSE_IMAGE))
         self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", f"pod/{name}")
 
+    def delete_records(self) -> None:
+        """Plants a record of ours, one of someone else's, and a file; ours and the file go."""
+        ours = "app.kubernetes.io/managed-by=jupyter-scheduler-k8s"
+        for name in ("ours", "theirs"):
+            self.kubectl("create", "job", name, f"--image={PAUSE_IMAGE}", "--", "/pause")
+        self.kubectl("label", "job", "ours", ours)
+        file = self.layout.s3_data / "notebooks" / "jobs" / "1" / "input" / "a.ipynb"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        self.command("delete-records")
+        assert self.kubectl("get", "jobs", "-o", "name").split() == ["job.batch/theirs"]
+        assert not file.exists()
+        assert file.parents[3].exists(), "the bucket itself stays"
+
     @property
     def slot(self) -> Slot:
         claim = slots.claim_of(self.layout)
@@ -159,6 +173,7 @@ def test_a_killed_cluster_comes_back_and_leaves_nothing(
     assert first.leftovers() == []
     taken = second.slot
     second.run_pod("other")
+    second.delete_records()
 
     second.command("down")
     assert second.leftovers() == []
