@@ -55,11 +55,12 @@ def up(layout: Layout, address: str) -> S3:
 
 
 def _port(layout: Layout, address: str) -> int:
-    """The port of the server that runs, else the usual one, else any that is free."""
+    """The port of the server that runs, else the one before, the usual one, or any that is free."""
     note = layout.state / "s3-port"
+    before = int(note.read_text()) if note.exists() else PORT
     if note.exists() and processes.running(layout.state).get(ROLE):
-        return int(note.read_text())
-    for port in (PORT, 0):
+        return before
+    for port in (before, PORT, 0):
         with socket.socket() as probe:
             # Connections of a server that ended a moment ago don't count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
