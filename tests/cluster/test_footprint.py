@@ -37,7 +37,9 @@ def test_twenty_running_jobs_add_no_process_and_hardly_any_memory(
     def run_together(count: int) -> list[str]:
         job_ids = [create(server, "wait.ipynb") for _ in range(count)]
         until(
-            lambda: all(job["status"] == "IN_PROGRESS" for job in look()),
+            lambda: all(
+                job["status"] == "IN_PROGRESS" for job in look() if job["job_id"] in job_ids
+            ),
             seconds=180,
             what="all jobs to run",
         )
