@@ -1,7 +1,8 @@
 """S3 as it fails: what is tried again, what isn't, and what is said of it."""
 
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +32,7 @@ class Server:
     url: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
+    headers: list[Mapping[str, str]] = field(default_factory=list)
     conditional: bool = True
     fault: Callable[[str, str], Answer | None] = lambda _method, _path: None
 
@@ -52,6 +54,7 @@ def server() -> Iterator[Server]:
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             held.requests.append((self.command, self.path))
+            held.headers.append(dict(self.headers))
             failed = held.fault(self.command, self.path)
             if failed is not None:
                 self.reply(failed[0], failed[1].encode())
@@ -237,3 +240,36 @@ def test_patience_is_a_time() -> None:
     now = 12.0
 
     assert patience.left == 3
+
+
+async def test_a_session_token_is_sent(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "planted-token")
+
+    await at(server.url).put("a", b"", Patience(60))
+
+    assert server.headers[-1]["x-amz-security-token"] == "planted-token"
+
+
+async def test_the_role_of_a_container(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").write_text("pod's own")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/credentials")
+    monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", str(tmp_path / "token"))
+    given = {
+        "AccessKeyId": "ROLEKEY",
+        "SecretAccessKey": "s",
+        "Token": "role-token",
+        "Expiration": "2126-01-01T00:00:00Z",
+    }
+    server.objects["/credentials"] = json.dumps(given).encode()
+
+    await at(server.url).put("a", b"", Patience(60))
+
+    assert server.headers[0]["authorization"] == "pod's own"
+    assert server.headers[1]["x-amz-security-token"] == "role-token"
+    assert "Credential=ROLEKEY/" in server.headers[1]["authorization"]
