@@ -446,3 +446,24 @@ def _record(mirrored: Mirrored, name: str) -> Any:
 def _message(mirrored: Mirrored, name: str) -> str:
     record = mirrored.cache.get(name)
     return "" if record is None else str(record.status_message)
+
+
+def test_a_write_that_a_list_has_overtaken_is_looked_at_live(
+    api: FakeApi, mirrored: Mirrored
+) -> None:
+    mirrored.reflect()
+    with mirrored.cache.writing() as kept, mirrored.cache.writing() as lost:
+        # A list comes between these requests and their answers.
+        api.watch(1).send({"type": "ERROR", "object": {"code": 410}})
+        api.watch(2)
+        # The watch is blind to what follows: it is as if it had come before the list.
+        api.watches.clear()
+        made = api.put("jobs", job("made"))
+        gone = {**made, "metadata": {**made["metadata"], "name": "gone", "uid": "gone"}}
+        assert kept.put(made)
+        assert lost.put(gone)
+    mirrored.until(lambda: mirrored.names() == ["made"])
+    assert api.kinds().count("watch") >= 3
+    api.watch(1)
+    api.put("jobs", job("after"))
+    mirrored.until(lambda: mirrored.names() == ["after", "made"])

@@ -8,7 +8,6 @@ from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.cluster.cache import MakeRecord, RecordCache
 from jupyter_scheduler_k8s.records import JobRecord
 
-
 _PHASE = f"{names.GROUP}/phase"
 _TIME = f"{names.GROUP}/time"
 

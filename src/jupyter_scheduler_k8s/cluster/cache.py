@@ -167,8 +167,11 @@ class RecordCache:
         seen = _seen(job)
         with self._lock:
             stored = self._mirror.put(seen, sent)
+            doubtful = seen.name in self._mirror.unsettled()
         if stored:
             self._tell([seen.name])
+        if doubtful:
+            self.jobs.wake()
         return stored
 
     def _make(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> JobRecord | None:
@@ -278,21 +281,30 @@ class _Sink:
 class JobSink(_Sink):
     """What the watch of Jobs feeds."""
 
-    def replace(self, objects: list[dict[str, Any]], begun: int) -> list[str]:
+    def __init__(self, cache: RecordCache) -> None:
+        super().__init__(cache)
+        self.wake: Callable[[], None] = lambda: None
+
+    def on_unsettled(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
+    def unsettled(self) -> list[str]:
+        with self._cache._lock:
+            return self._cache._mirror.unsettled()
+
+    def replace(self, objects: list[dict[str, Any]], begun: int) -> None:
         # The costly part needs no lock: readers go on meanwhile.
         listed = {seen.name: seen for job in objects if (seen := self._seen(job)) is not None}
         with self._cache._lock:
-            changed, unsettled = self._cache._mirror.replace_jobs(listed, begun)
+            changed = self._cache._mirror.replace_jobs(listed, begun)
         self._cache._listed(changed)
-        return unsettled
 
-    def settle(self, name: str, live: dict[str, Any] | None, asked: int) -> bool:
+    def settle(self, name: str, live: dict[str, Any] | None, asked: int) -> None:
         seen = None if live is None else _seen(live)
         with self._cache._lock:
             settled = self._cache._mirror.settle(name, seen, asked)
         if settled:
             self._cache._tell([name])
-        return settled
 
     def apply(self, event: str, thing: dict[str, Any]) -> None:
         seen = self._seen(thing)
@@ -317,7 +329,7 @@ class JobSink(_Sink):
 class PodSink(_Sink):
     """What the watch of pods feeds. Pods are not records: they are joined to their Job."""
 
-    def replace(self, objects: list[dict[str, Any]], _begun: int) -> list[str]:
+    def replace(self, objects: list[dict[str, Any]], _begun: int) -> None:
         groups: dict[str, dict[str, bytes]] = {}
         for pod in objects:
             place = _place(pod)
@@ -326,10 +338,15 @@ class PodSink(_Sink):
         with self._cache._lock:
             changed = self._cache._mirror.replace_pods(groups)
         self._cache._listed(changed)
+
+    def unsettled(self) -> list[str]:
         return []
 
-    def settle(self, _name: str, _live: dict[str, Any] | None, _asked: int) -> bool:
-        return True
+    def settle(self, _name: str, _live: dict[str, Any] | None, _asked: int) -> None:
+        """Never called: nothing is ever unsettled."""
+
+    def on_unsettled(self, _wake: Callable[[], None]) -> None:
+        """Nothing to wake for."""
 
     def apply(self, event: str, thing: dict[str, Any]) -> None:
         place = _place(thing)

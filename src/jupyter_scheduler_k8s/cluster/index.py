@@ -20,7 +20,6 @@ class Entry:
         put: the number of our own last write to it.
         pin: the version of that write, until the watch shows it: everything
             that the watch shows before it is older.
-        listed: the version in a list that came when the entry was pinned.
     """
 
     name: str
@@ -32,7 +31,6 @@ class Entry:
     seen: int = 0
     put: int = 0
     pin: str | None = None
-    listed: str | None = None
     # Where the indexes have it; they are moved with the record.
     by_time: tuple[int, str] = (0, "")
     by_name: tuple[str, str] = ("", "")

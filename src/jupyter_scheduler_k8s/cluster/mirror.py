@@ -9,8 +9,8 @@ opaque, so who is newer is never read off them:
   the request was sent; otherwise the watch has it already, or will.
 - Once it is in, it is pinned: what the watch shows of that Job is older until
   it shows that very version.
-- A list that was under way during the write can't tell; then the Job is looked
-  at live (`settle`).
+- A list and a write that were under way at the same time can't tell which came
+  first; then the Job is looked at live (`unsettled`, `settle`).
 - A uid that has left stays away for writers: a late answer resurrects nothing.
   For the watch it may come back, because an object whose labels no longer match
   is shown as DELETED too. So "left" is all that a removal means here: what
@@ -34,6 +34,9 @@ _ENDED = frozenset({"COMPLETED", "FAILED", "STOPPED"})
 
 # From so many changes at once on, sorting anew is faster than inserting.
 _BULK = 500
+# A write whose beginning isn't told was sent less than this many seconds ago:
+# the longest that a request may take (client.py), doubled.
+_LONGEST_WRITE = 60.0
 # So many uids that have left are remembered: an own write's answer is put in
 # within seconds, so it would have to be overtaken by this many removals.
 _REMEMBERED = 10_000
@@ -47,6 +50,14 @@ class Seen:
     uid: str
     version: str
     data: bytes
+
+
+@dataclass(slots=True)
+class _Open:
+    """A name that has to be looked at live: what the last list had, our own last write."""
+
+    listed: str | None = None
+    written: int = 0
 
 
 class Mirror:
@@ -68,6 +79,10 @@ class Mirror:
         # Known to have left, and still shown by the watch until it shows that.
         self._forgotten: dict[str, int] = {}
         self._left: OrderedDict[str, None] = OrderedDict()
+        self._unsettled: dict[str, _Open] = {}
+        # When the last list came in: as a number, and on the clock.
+        self._listed = 0
+        self._listed_at = float("-inf")
         # Until both first lists are in, records are not made of lists: those
         # made of Jobs alone would be made a second time with the pods.
         self.jobs_listed = False
@@ -104,6 +119,10 @@ class Mirror:
         its name is taken to be newer. False if nothing was changed because the
         watch knows better, or will.
         """
+        if sent is None:
+            doubtful = self._clock() - self._listed_at < _LONGEST_WRITE
+        else:
+            doubtful = self._listed > sent
         if seen.uid in self._left:
             return False
         entry = self.entries.get(seen.name)
@@ -115,9 +134,14 @@ class Mirror:
             if entry.uid != seen.uid:
                 # A predecessor of the same name, which the watch may still show.
                 self._forgotten[entry.uid] = self.number()
+        elif doubtful:
+            # It was made after the list that doesn't have it, or it had gone by then.
+            self._unsettled.setdefault(seen.name, _Open())
         entry = self._store(seen)
         entry.put = self.number()
         entry.pin = seen.version
+        if seen.name in self._unsettled:
+            self._unsettled[seen.name].written = entry.put
         self.make(entry)
         return True
 
@@ -131,6 +155,8 @@ class Mirror:
             # The watch has shown its end already.
             return []
         self._forgotten[uid] = self.number()
+        if name in self._unsettled:
+            self._unsettled[name].written = self._forgotten[uid]
         self._leave(uid)
         if entry is None or not known:
             return []
@@ -139,39 +165,35 @@ class Mirror:
 
     # -- the watch of Jobs --------------------------------------------------
 
-    def replace_jobs(self, listed: Mapping[str, Seen], begun: int) -> tuple[list[str], list[str]]:
-        """These are all Jobs, as asked for at the number `begun`.
-
-        Returns the names that changed, and those that have to be looked at live.
-        """
-        number = self.number()
+    def replace_jobs(self, listed: Mapping[str, Seen], begun: int) -> list[str]:
+        """These are all Jobs, as asked for at the number `begun`."""
+        number = self._listed = self.number()
+        self._listed_at = self._clock()
+        self._unsettled.clear()
         uids = {seen.uid for seen in listed.values()}
         self._forgotten = {
             uid: at for uid, at in self._forgotten.items() if uid in uids or at > begun
         }
+        listed = {name: seen for name, seen in listed.items() if seen.uid not in self._forgotten}
         changed: list[str] = []
-        unsettled: list[str] = []
         stored: list[Entry] = []
         for name in self.entries.keys() - listed.keys():
             entry = self.entries[name]
             if entry.pin is not None and entry.put > begun:
                 # Written while the list was under way: it may be too new for it.
-                unsettled.append(name)
+                self._unsettled[name] = _Open()
                 continue
             self._leave(entry.uid)
             self._drop(entry)
             changed.append(name)
         for name, seen in listed.items():
-            if seen.uid in self._forgotten:
-                continue
             known = self.entries.get(name)
             if known is not None and (known.uid, known.version) == (seen.uid, seen.version):
                 known.pin = None
                 known.seen = number
                 continue
             if known is not None and known.pin is not None and known.put > begun:
-                known.listed = seen.version
-                unsettled.append(name)
+                self._unsettled[name] = _Open(listed=seen.version)
                 continue
             entry = self._store(seen)
             entry.seen = number
@@ -179,30 +201,32 @@ class Mirror:
             changed.append(name)
         self.jobs_listed = True
         self._make_listed(stored)
-        return changed, unsettled
+        return changed
+
+    def unsettled(self) -> list[str]:
+        """The names of Jobs that have to be looked at live."""
+        return sorted(self._unsettled)
 
     def settle(self, name: str, live: Seen | None, asked: int) -> bool:
-        """What the API has under a name that a list left open, asked for at the number `asked`.
+        """What the API has under an unsettled name, asked for at the number `asked`.
 
-        False if it was written again meanwhile: then it has to be asked for again.
+        False if this decides nothing, because it was written again meanwhile.
         """
-        entry = self.entries.get(name)
-        if entry is None or entry.pin is None:
-            return True
-        if entry.put > asked:
+        opened = self._unsettled.get(name)
+        if opened is None or opened.written > asked:
             return False
-        if live is None:
+        del self._unsettled[name]
+        entry = self.entries.get(name)
+        if entry is not None and (live is None or live.uid != entry.uid):
             # The watch may still have to show how it came and went.
             self._forgotten[entry.uid] = self.number()
             self._leave(entry.uid)
             self._drop(entry)
+        if live is None or live.uid in self._forgotten:
             return True
-        # The watch shows what is newer than the list, so not the list's own version.
-        pin = None if live.version == entry.listed else live.version
-        if entry.uid != live.uid:
-            self._forgotten[entry.uid] = self.number()
         entry = self._store(live)
-        entry.pin = pin
+        # The watch shows what is newer than the list, so not the list's own version.
+        entry.pin = None if live.version == opened.listed else live.version
         # Answers to writes from before this look may be older than it.
         entry.seen = self.number()
         self.make(entry)
@@ -233,6 +257,7 @@ class Mirror:
             entry.seen = number
             return []
         self._left.pop(seen.uid, None)
+        self._unsettled.pop(seen.name, None)
         if entry is not None and (entry.uid, entry.version) == (seen.uid, seen.version):
             entry.pin = None
             entry.seen = number
@@ -296,7 +321,7 @@ class Mirror:
             self.entries[seen.name] = entry
         else:
             entry.version, entry.job = seen.version, seen.data
-        entry.pin = entry.listed = None
+        entry.pin = None
         return entry
 
     def _drop(self, entry: Entry) -> None:

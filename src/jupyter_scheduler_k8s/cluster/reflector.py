@@ -47,11 +47,17 @@ class Sink(Protocol):
     def begin(self) -> int:
         """The API is about to be asked; the number is handed over with its answer."""
 
-    def replace(self, objects: list[dict[str, Any]], number: int, /) -> list[str]:
-        """These objects are all there are. Returns the names to look at live: see `settle`."""
+    def replace(self, objects: list[dict[str, Any]], number: int, /) -> None:
+        """These objects are all there are."""
 
-    def settle(self, name: str, live: dict[str, Any] | None, number: int, /) -> bool:
-        """What the API has under a name that a list could not decide on; False: look again."""
+    def unsettled(self) -> list[str]:
+        """The names that have to be looked at live, because a list can't decide on them."""
+
+    def settle(self, name: str, live: dict[str, Any] | None, number: int, /) -> None:
+        """What the API has under such a name."""
+
+    def on_unsettled(self, wake: Callable[[], None], /) -> None:
+        """Call `wake`, from any thread, when there are such names."""
 
     def apply(self, event: str, thing: dict[str, Any]) -> None:
         """One event: ADDED, MODIFIED, or DELETED (it has left the selection)."""
@@ -92,12 +98,12 @@ class Reflector:
         self._thread: threading.Thread | None = None
         self._watch: Watch | None = None
         self._version: str | None = None
-        self._unsettled: list[str] = []
         self._unreadable = 0
         self._whole_list = False
         self._listed = float("-inf")
         self._backoff = Backoff(first=FIRST_DELAY, cap=LONGEST_DELAY, random=random)
         self._trouble: str | None = None
+        sink.on_unsettled(self._nudge)
 
     def start(self) -> None:
         """Start the thread, or a new one if it died. Cheap when it runs."""
@@ -121,6 +127,13 @@ class Reflector:
         """Whether the thread runs."""
         thread = self._thread
         return thread is not None and thread.is_alive()
+
+    def _nudge(self) -> None:
+        """Leave the watch for a moment, to look at what is unsettled."""
+        with self._lock:
+            watch = self._watch
+        if watch is not None:
+            watch.close()
 
     def _launch(self) -> None:
         name = f"watch-{self._transport.resource}"
@@ -188,15 +201,15 @@ class Reflector:
         else:
             return
         self._whole_list = False
-        self._unsettled = self._sink.replace(objects, number)
+        self._sink.replace(objects, number)
         self._version = version
         self._listed = self._clock()
 
     def _settle(self) -> None:
-        for name in list(self._unsettled):
-            number = self._sink.begin()
-            if self._sink.settle(name, self._transport.get(name), number):
-                self._unsettled.remove(name)
+        while not self._stopping.is_set() and (names := self._sink.unsettled()):
+            for name in names:
+                number = self._sink.begin()
+                self._sink.settle(name, self._transport.get(name), number)
 
     def _follow(self) -> None:
         if self._stopping.is_set() or self._version is None:
@@ -209,8 +222,8 @@ class Reflector:
             with self._lock:
                 self._watch = watch
             try:
-                # `stop` may have looked for the watch just before it was stored.
-                if self._stopping.is_set():
+                # `stop` or `_nudge` may have looked for it just before it was stored.
+                if self._stopping.is_set() or self._sink.unsettled():
                     return
                 self._sink.contact()
                 self._report(None)
@@ -233,7 +246,7 @@ class Reflector:
                     self._backoff.reset()
         # The server's time limit, or a proxy's: go on where it ended, at once. A
         # server that closes early is given more and more time.
-        if not healthy:
+        if not healthy and not self._sink.unsettled():
             self._pause()
 
     def _event(self, line: bytes) -> None:
