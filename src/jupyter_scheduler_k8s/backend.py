@@ -20,7 +20,12 @@ from jupyter_scheduler_k8s.cluster.transport import KubernetesTransport
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.sources import CacheSource
-from jupyter_scheduler_k8s.errors import ClusterError, ClusterUnavailable, ObjectMissing
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    ClusterError,
+    ClusterUnavailable,
+    ObjectMissing,
+)
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import quota_resources
@@ -161,16 +166,19 @@ class Backend:
             )
 
     def warm_up(self) -> None:
-        """Import the Kubernetes client, in a thread, before the first request needs it."""
+        """Load what the first request needs, in a thread; say early what will not work."""
 
         def load() -> None:
-            try:
-                self.client.active_context()
-            except Exception as error:  # noqa: BLE001
-                # A server without a cluster starts all the same; its requests say why they fail.
-                self.log.warning("%s", error)
+            for part in (self.client.active_context, self._check_bucket):
+                try:
+                    part()
+                except BackendError as error:
+                    self.log.warning("%s", error)
 
-        threading.Thread(target=load, name="kubernetes-import", daemon=True).start()
+        threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+    def _check_bucket(self) -> None:
+        asyncio.run(self.storage.check_bucket())
 
     def _has_begun(self, job: Mapping[str, Any]) -> bool:
         """Whether the notebook of this Job has begun, by its marker. Blocking."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from jupyter_scheduler_k8s import names, records
 from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.errors import RecordError
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 
@@ -25,6 +26,9 @@ _CA_FOLDER = "/etc/s3-ca"
 
 # Runs in the notebook's image, whatever that is; it is text here, never imported.
 BOOTSTRAP = Path(__file__).with_name("notebook_bootstrap.py").read_text(encoding="utf-8")
+
+# Linux allows 128 KiB for a variable with its name (MAX_ARG_STRLEN, linux/binfmts.h).
+_LONGEST_VARIABLE = 120 * 1024
 
 # What `files` needs after SIGTERM to store what the run left.
 GRACE_SECONDS = 60
@@ -223,6 +227,12 @@ def _environment(
         "PARAMETERS": _compact(record.parameters or {}),
         "PACKAGE_INPUT_FOLDER": "true" if record.package_input_folder else "false",
     }
+    size = len(variables["PARAMETERS"].encode())
+    if size > _LONGEST_VARIABLE:
+        raise RecordError(
+            f"The parameters take {size // 1024} KiB, and {_LONGEST_VARIABLE // 1024} KiB is the"
+            " most; put large values into a file beside the notebook."
+        )
     # Kubernetes expands $(NAME) in a value; $$ is a plain dollar.
     plain = [
         {"name": name, "value": value.replace("$", "$$")}

@@ -12,12 +12,15 @@ from typing import Any
 
 from jupyter_scheduler_k8s.errors import BackendError
 
+_NAMES = ("k8s_cpu", "k8s_memory", "k8s_gpu", "k8s_image")
 GPU_RESOURCE = "nvidia.com/gpu"
 
-# What the container that moves files asks for; its limits are stated only
-# where a quota wants them, because a big notebook takes memory to convert.
-_FILES_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
-_FILES_LIMITS = {"cpu": "1", "memory": "1Gi"}
+# What the container that moves files asks for. It asks for CPU only where a
+# quota wants that: beside a notebook that asks for none, the smallest request
+# would give it 25 times the notebook's share of a busy node.
+_FILES_REQUESTS = {"memory": "128Mi"}
+_FILES_QUOTA_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
+_FILES_QUOTA_LIMITS = {"cpu": "1", "memory": "1Gi"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,11 @@ class Resources:
             BackendError: a value that Kubernetes could not mean, in a sentence.
         """
         given = parameters or {}
+        for name in given:
+            if name.startswith("k8s_") and name not in _NAMES:
+                raise BackendError(
+                    f"{name} is nothing that a job can ask for; these are: {', '.join(_NAMES)}."
+                )
         gpu = _text(given, "k8s_gpu")
         if gpu and not gpu.isdecimal():
             raise BackendError(f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu!r}.")
@@ -62,14 +70,17 @@ class Resources:
         requests, limits = dict(given), dict(given)
         if self.gpu:
             limits[GPU_RESOURCE] = self.gpu
-        _fill(requests, limits, quota, {"cpu": default_cpu, "memory": default_memory})
+        defaults = {"cpu": default_cpu, "memory": default_memory}
+        _fill(requests, "requests", quota, defaults)
+        _fill(limits, "limits", quota, defaults)
         return _stated(requests, limits)
 
     def for_files(self, quota: Collection[str]) -> dict[str, dict[str, str]]:
         """The `resources` of the container that moves the files."""
-        limits: dict[str, str] = {}
-        _fill({}, limits, quota, _FILES_LIMITS)
-        return _stated(_FILES_REQUESTS, limits)
+        requests, limits = dict(_FILES_REQUESTS), {}
+        _fill(requests, "requests", quota, _FILES_QUOTA_REQUESTS)
+        _fill(limits, "limits", quota, _FILES_QUOTA_LIMITS)
+        return _stated(requests, limits)
 
 
 def quota_resources(quotas: Collection[Mapping[str, Any]]) -> frozenset[str]:
@@ -82,16 +93,11 @@ def quota_resources(quotas: Collection[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _fill(
-    requests: dict[str, str],
-    limits: dict[str, str],
-    quota: Collection[str],
-    defaults: Mapping[str, str],
+    amounts: dict[str, str], kind: str, quota: Collection[str], defaults: Mapping[str, str]
 ) -> None:
     for name, value in defaults.items():
-        if f"requests.{name}" in quota:
-            requests.setdefault(name, value)
-        if f"limits.{name}" in quota:
-            limits.setdefault(name, value)
+        if f"{kind}.{name}" in quota:
+            amounts.setdefault(name, value)
 
 
 def _stated(requests: Mapping[str, str], limits: Mapping[str, str]) -> dict[str, dict[str, str]]:

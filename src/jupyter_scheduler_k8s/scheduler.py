@@ -173,10 +173,17 @@ class K8sScheduler(Scheduler):
             manifest = manifests.job_manifest(
                 record, config, resources=resources, placement=placement, credentials=credentials
             )
-            created = await asyncio.to_thread(self._create, manifest, record)
-        except ClusterUnavailable:
-            # The Job may exist all the same, and would need its inputs.
+        except BaseException:
+            await self._discard(record.job_id)
             raise
+        try:
+            created = await asyncio.to_thread(self._create, manifest, record)
+        except ClusterUnavailable as error:
+            # Its inputs stay, because the Job may exist all the same.
+            raise ClusterUnavailable(
+                f"{error} The job may have been created: look for it in the list before you try"
+                " again."
+            ) from error
         except BaseException:
             await self._discard(record.job_id)
             raise

@@ -31,7 +31,7 @@ def test_the_readme_lists_every_setting_with_its_variable_and_default() -> None:
     assert set(table) == set(settings)
     for name, trait in settings.items():
         _, variable, default, meaning = table[name]
-        assert plain(variable) == trait.metadata.get("env", "–"), name
+        assert plain(variable) == trait.metadata.get("env", "none"), name
         assert meaning
         # A default in code is one in the code; other cells say in words what it depends on.
         if default.startswith("`"):
@@ -44,7 +44,7 @@ def test_the_readme_lists_every_setting_with_its_variable_and_default() -> None:
 
 def test_the_readme_lists_what_a_job_can_ask_for() -> None:
     code = (_ROOT / "src/jupyter_scheduler_k8s/resources.py").read_text()
-    asked = set(re.findall(r'_text\(given, "(k8s_\w+)"\)', code))
+    asked = set(re.findall(r"\"(k8s_\w+)\"", code))
 
     assert {plain(row[0]) for row in rows("README.md", "name")} == asked
 

@@ -145,7 +145,7 @@ def test_the_whole_job_of_a_plain_notebook() -> None:
                                 secret_variable("AWS_ACCESS_KEY_ID"),
                                 secret_variable("AWS_SECRET_ACCESS_KEY"),
                             ],
-                            "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
+                            "resources": {"requests": {"memory": "128Mi"}},
                             "securityContext": secure | {"readOnlyRootFilesystem": True},
                             "volumeMounts": [
                                 {"name": "job", "mountPath": "/job"},
@@ -196,6 +196,11 @@ def test_a_record_that_does_not_fit_is_refused_with_its_size() -> None:
         manifest(parameters={"blob": "x" * 300_000})
 
 
+def test_parameters_that_no_process_could_be_given_are_refused() -> None:
+    with pytest.raises(RecordError, match="The parameters take 146 KiB, and 120 KiB is the most"):
+        manifest(parameters={"blob": "x" * 150_000})
+
+
 @pytest.mark.parametrize(
     "annotation", [None, "{", "[]", '{"schema": 1}', '{"schema": "new"}', '{"schema": 99}']
 )
@@ -237,6 +242,11 @@ def test_a_quota_is_satisfied_by_every_container() -> None:
 def test_a_gpu_count_that_is_none_is_refused(gpu: object) -> None:
     with pytest.raises(BackendError, match="k8s_gpu"):
         Resources.from_parameters({"k8s_gpu": gpu})
+
+
+def test_a_misspelt_wish_is_refused() -> None:
+    with pytest.raises(BackendError, match="k8s_mem is nothing that a job can ask for"):
+        Resources.from_parameters({"k8s_mem": "4Gi"})
 
 
 @pytest.mark.parametrize("gpu", ["0", 0, "", None])
