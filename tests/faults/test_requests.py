@@ -1,10 +1,12 @@
 """Single requests: what is repeated, what never is, and what the user reads."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from faults.fake_api import Answer, FakeApi, Fault, Lost, Silent
 from jupyter_scheduler_k8s.cluster import AlreadyExists, ClusterClient, Connection
@@ -377,3 +379,39 @@ def test_names_are_quoted_in_paths(api: FakeApi, caller: Caller) -> None:
 
 def _named(number: int) -> dict[str, Any]:
     return {**MANIFEST, "metadata": {"name": f"job-{number}", "labels": {"owner": "me"}}}
+
+
+def test_an_exec_plugin_logs_in_and_logs_in_again(
+    api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(
+        "import json, pathlib, sys\n"
+        f"token = pathlib.Path({str(token)!r}).read_text()\n"
+        "version = 'client.authentication.k8s.io/v1'\n"
+        "status = {'token': token}\n"
+        "kind = 'ExecCredential'\n"
+        "print(json.dumps({'apiVersion': version, 'kind': kind, 'status': status}))\n"
+    )
+    path = Path(api.kubeconfig(tmp_path))
+    config = yaml.safe_load(path.read_text())
+    config["users"][0]["user"] = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": [str(plugin)],
+            "interactiveMode": "Never",
+        }
+    }
+    path.write_text(yaml.safe_dump(config))
+    token.write_text("one")
+    api.token = "one"
+    api.put("jobs", MANIFEST)
+    caller = Caller(str(path))
+    caller.client.get_job("nb-job-1")
+    assert api.asked[-1].headers["Authorization"] == "Bearer one"
+    api.token = "two"
+    token.write_text("two")
+    caller.client.get_job("nb-job-1")
+    assert api.asked[-1].headers["Authorization"] == "Bearer two"

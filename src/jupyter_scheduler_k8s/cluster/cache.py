@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -292,8 +292,9 @@ class JobSink(_Sink):
         with self._cache._lock:
             return self._cache._mirror.unsettled()
 
-    def replace(self, objects: list[dict[str, Any]], begun: int) -> None:
-        # The costly part needs no lock: readers go on meanwhile.
+    def replace(self, objects: Iterable[dict[str, Any]], begun: int) -> None:
+        # The costly part, the requests behind `objects` among it, needs no lock:
+        # readers go on meanwhile.
         listed = {seen.name: seen for job in objects if (seen := self._seen(job)) is not None}
         with self._cache._lock:
             changed = self._cache._mirror.replace_jobs(listed, begun)
@@ -329,7 +330,7 @@ class JobSink(_Sink):
 class PodSink(_Sink):
     """What the watch of pods feeds. Pods are not records: they are joined to their Job."""
 
-    def replace(self, objects: list[dict[str, Any]], _begun: int) -> None:
+    def replace(self, objects: Iterable[dict[str, Any]], _begun: int) -> None:
         groups: dict[str, dict[str, bytes]] = {}
         for pod in objects:
             place = _place(pod)

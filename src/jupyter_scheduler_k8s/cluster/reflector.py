@@ -15,7 +15,7 @@ import logging
 import random as random_module
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from jupyter_scheduler_k8s.cluster.backoff import Backoff
@@ -47,8 +47,13 @@ class Sink(Protocol):
     def begin(self) -> int:
         """The API is about to be asked; the number is handed over with its answer."""
 
-    def replace(self, objects: list[dict[str, Any]], number: int, /) -> None:
-        """These objects are all there are."""
+    def replace(self, objects: Iterable[dict[str, Any]], number: int, /) -> None:
+        """These objects are all there are.
+
+        They are fetched while this iterates, so that no more than one page of
+        them is held whole; what fails on the way is raised through here, and
+        then nothing is replaced.
+        """
 
     def unsettled(self) -> list[str]:
         """The names that have to be looked at live, because a list can't decide on them."""
@@ -67,6 +72,10 @@ class Sink(Protocol):
 
     def trouble(self, sentence: str | None) -> None:
         """What keeps the mirror from being current; None when nothing does any more."""
+
+
+class _Stopped(Exception):
+    """`stop` was called while a list was under way."""
 
 
 class _Relist(Exception):
@@ -162,6 +171,8 @@ class Reflector:
                 self._list()
             self._settle()
             self._follow()
+        except _Stopped:
+            return
         except _Relist as reason:
             self._list_again(str(reason))
         except ApiFailure as failure:
@@ -181,29 +192,34 @@ class Reflector:
 
     def _list(self) -> None:
         number = self._sink.begin()
-        objects: list[dict[str, Any]] = []
-        version, token = "", ""
+        versions: list[str] = []
+        self._sink.replace(self._objects(versions), number)
+        self._version = versions[-1]
+        self._whole_list = False
+        self._listed = self._clock()
+
+    def _objects(self, versions: list[str]) -> Iterator[dict[str, Any]]:
+        """All objects, page by page; the version of each page is added to `versions`."""
+        token = ""
         # After an expired page the list is taken in one piece: on a slow
         # connection the pages might expire every time.
         limit = None if self._whole_list else PAGE
-        while not self._stopping.is_set():
+        while True:
+            if self._stopping.is_set():
+                raise _Stopped
             try:
                 page = self._transport.list_page(limit=limit, token=token)
             except ApiFailure as failure:
                 if failure.status == 410 and token:
                     self._whole_list = True
                 raise
-            objects.extend(page.objects)
-            version, token = page.version, page.token
             self._sink.contact()
+            versions.append(page.version)
+            token = page.token
+            yield from page.objects
+            del page
             if not token:
-                break
-        else:
-            return
-        self._whole_list = False
-        self._sink.replace(objects, number)
-        self._version = version
-        self._listed = self._clock()
+                return
 
     def _settle(self) -> None:
         while not self._stopping.is_set() and (names := self._sink.unsettled()):

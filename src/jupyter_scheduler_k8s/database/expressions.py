@@ -9,6 +9,7 @@ none.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Boolean, Integer, String
@@ -311,7 +312,30 @@ class Reader:
         kind = _kind(column_type)
         if kind is None:
             raise UnsupportedQuery(f"Columns of the type {column_type!r} can't be queried.")
-        return column_type.dialect_impl(self._dialect).bind_processor(self._dialect)
+        store = column_type.dialect_impl(self._dialect).bind_processor(self._dialect)
+        if isinstance(column_type, TypeDecorator) and store is not None:
+            return _remembering(store)
+        found: Callable[[Any], Value] | None = store
+        return found
+
+
+def _remembering(store: Callable[[Any], Value]) -> Callable[[Any], Value]:
+    """`store`, which writes JSON, for columns whose lists are mostly the same few."""
+
+    @lru_cache(maxsize=1024, typed=True)
+    def stored(*items: Any) -> Value:
+        return store(list(items))
+
+    def remembered(value: Any) -> Value:
+        if type(value) is list:
+            try:
+                return stored(*value)
+            except TypeError:
+                # It holds something that can't be a key.
+                return store(value)
+        return store(value)
+
+    return remembered
 
 
 def _kind(column_type: Any) -> type[str] | type[int] | None:
