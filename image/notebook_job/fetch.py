@@ -11,7 +11,9 @@ from notebook_job.paths import UnsafePath, check_path, unescape_path
 from notebook_job.store import Item, Patience, Store, StoreError
 from notebook_job.volume import Mark, Refused, Volume
 
-_FILES_AT_ONCE = 48
+_SMALL = 1 << 20
+_SMALL_AT_ONCE = 48
+_LARGE_AT_ONCE = 4
 # Empty folders and executables, which keys can't say; no escaped path has this name.
 _TREE = "%tree"
 
@@ -53,11 +55,14 @@ async def fetch(
     if notebook not in {path for path, _ in wanted}:
         raise InputsMissing(f'The notebook "{notebook}" is not among the inputs in S3.')
     folders, executables = await _read_tree(store, trees, patience)
-    slots = asyncio.Semaphore(_FILES_AT_ONCE)
+    small, large = asyncio.Semaphore(_SMALL_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
 
     async def bring(path: str, item: Item) -> None:
-        async with slots:
-            handle = work.create(path, executable=path in executables)
+        async with small if item.size <= _SMALL else large:
+            try:
+                handle = work.create(path, executable=path in executables)
+            except Refused as error:
+                raise InputsMissing(f'The input "{path}" cannot be written: {error}.') from None
             try:
                 await store.get_into(item, handle, patience)
             finally:
@@ -67,8 +72,10 @@ async def fetch(
         for folder in folders:
             work.make_folder(folder)
         await asyncio.gather(*(bring(path, item) for path, item in wanted))
-    except (StoreError, Refused) as error:
+    except StoreError as error:
         raise InputsMissing(f"The inputs cannot be fetched. {error}") from None
+    except Refused as error:
+        raise InputsMissing(f"The inputs' folders cannot be made: {error}.") from None
     except OSError as error:
         raise InputsMissing(f"The inputs cannot be written: {error.strerror}.") from None
     marks = {path: mark for path, _ in wanted if (mark := work.mark(path))}

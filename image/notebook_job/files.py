@@ -17,6 +17,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -177,6 +178,10 @@ class Files:
                 continue
             begin = time.monotonic()
             await self._store_checkpoint()
+            if terminated.done():
+                # Should the rest never come to be stored, the run's end is told.
+                result = final(self._read_state(), terminated=True, now_ms=_now_ms())
+                await self._put_result(replace(result, outputs=("ipynb",)))
             stored = mark
             now = time.monotonic()
             due = now + max(CHECKPOINT_SECONDS, 10 * (now - begin))
@@ -235,10 +240,13 @@ class Files:
     ) -> tuple[FilesExit, Result]:
         """Say why nothing ran, in S3 too where that is possible."""
         result = Result(outcome, message, ended_at=_now_ms())
+        await self._put_result(result)
+        return code, result
+
+    async def _put_result(self, result: Result) -> None:
         with contextlib.suppress(StoreError):
             key = f"{self._contract.output_prefix}result.json"
             await self._store.put(key, result.to_json(), Patience(0))
-        return code, result
 
 
 def _now_ms() -> int:

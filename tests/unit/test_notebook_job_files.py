@@ -250,7 +250,8 @@ async def test_a_run_that_another_pod_began(start: Start) -> None:
         ({"n.ipynb": b"", "a%41": b""}, "is not written as an input's name must be"),
         ({"n.ipynb": b"", "%tree": b"["}, "list of the inputs' folders is malformed"),
         ({"n.ipynb": b"", "%tree": b'{"folders": ["../x"]}'}, "would leave its folder"),
-        ({"n.ipynb": b"", "a": b"", "a/b": b""}, "The inputs cannot be fetched"),
+        ({"n.ipynb": b"", "a": b"", "a/b": b""}, 'The input "a'),
+        ({"n.ipynb": b"", "n" * 300: b""}, "cannot be written: file name too long"),
     ],
 )
 async def test_inputs_that_cannot_be_brought(
@@ -318,6 +319,9 @@ async def test_sigterm_stores_at_once_and_waits_for_the_end(start: Start) -> Non
     run.files.terminate()
     await appears(lambda: run.has("so far"))
     assert not run.task.done()
+    await appears(lambda: "result.json" in run.stored())
+    assert run.result()["outcome"] == "terminated"
+    assert run.result()["outputs"] == ["ipynb"]
     (run.control / "notebook.ipynb").write_text("at the end")
     run.end()
 

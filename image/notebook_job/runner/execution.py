@@ -129,11 +129,12 @@ class Execution:
 
     async def _cells(self, checkpoints: Checkpoints) -> Ending:
         client = self._client
-        index = 0
+        index, started = 0, False
         try:
             manager = client.create_kernel_manager()
             _use_sockets_of_this_container(manager)
             await client.async_start_new_kernel(cwd=client.resources["metadata"]["path"])
+            started = True
             self._offer_kernel_to_the_machine()
             await client.async_start_new_kernel_client()
             await self._read_language()
@@ -153,8 +154,8 @@ class Execution:
             return self._cell_error(failure, index)
         except DeadKernelError:
             return await self._dead(f"The kernel died in cell {index + 1}")
-        except FileNotFoundError as error:
-            if index:
+        except OSError as error:
+            if started:
                 raise
             return Ending(
                 NotebookExit.KERNEL_MISSING,
