@@ -13,10 +13,12 @@ from logging import Logger
 from typing import Any
 
 from jupyter_scheduler_k8s import manifests, names, records
-from jupyter_scheduler_k8s.cluster.cache import RecordCache
-from jupyter_scheduler_k8s.cluster.client import ClusterClient
-from jupyter_scheduler_k8s.cluster.reflector import Reflector
-from jupyter_scheduler_k8s.cluster.transport import KubernetesTransport
+from jupyter_scheduler_k8s.cluster import (
+    ClusterClient,
+    KubernetesTransport,
+    RecordCache,
+    Reflector,
+)
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.sources import CacheSource

@@ -77,7 +77,8 @@ class Resources:
 
     def for_files(self, quota: Collection[str]) -> dict[str, dict[str, str]]:
         """The `resources` of the container that moves the files."""
-        requests, limits = dict(_FILES_REQUESTS), {}
+        requests = dict(_FILES_REQUESTS)
+        limits: dict[str, str] = {}
         _fill(requests, "requests", quota, _FILES_QUOTA_REQUESTS)
         _fill(limits, "limits", quota, _FILES_QUOTA_LIMITS)
         return _stated(requests, limits)

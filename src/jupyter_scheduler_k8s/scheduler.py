@@ -36,9 +36,10 @@ from traitlets import Type
 
 from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
 from jupyter_scheduler_k8s.backend import Backend, all_or_nothing
+from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
-from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, Conflict, NotFound
+from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
@@ -288,10 +289,9 @@ class K8sScheduler(Scheduler):
         """
         try:
             return self.backend.client.create_job(manifest)
-        except Conflict:
-            found = self.backend.client.get_job(record.object_name)
-            if found["metadata"].get("labels", {}).get(names.JOB_ID_LABEL) == record.job_id:
-                return found
+        except AlreadyExists as found:
+            if found.live["metadata"].get("labels", {}).get(names.JOB_ID_LABEL) == record.job_id:
+                return dict(found.live)
             raise IdempotencyTokenError(record.idempotency_token or record.job_id) from None
 
     async def _refuse_known_token(self, record: JobRecord) -> None:

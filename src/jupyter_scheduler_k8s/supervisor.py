@@ -17,8 +17,7 @@ from logging import Logger
 from typing import Any
 
 from jupyter_scheduler_k8s import diagnosis, manifests, names, objects
-from jupyter_scheduler_k8s.cluster.cache import RecordCache
-from jupyter_scheduler_k8s.cluster.client import ClusterClient
+from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
 from jupyter_scheduler_k8s.diagnosis import Diagnosis
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 
