@@ -43,12 +43,17 @@ lint: environment ## format, lint, types and the import contract
 test-unit: environment ## unit and fault tests: no cluster, no network
 	@$(RUN) pytest -q tests/unit tests/faults
 
+# Warnings of old releases are not ours to mend.
+.PHONY: test-lowest
+test-lowest: $(UV) ## unit and fault tests with the oldest releases that pyproject.toml allows
+	@$(UV) run --isolated --quiet --python 3.11 --resolution lowest-direct pytest -q -W default tests/unit tests/faults
+
 .PHONY: test-cluster
 test-cluster: environment cluster test-images ## tests on the local cluster
 	@$(RUN) pytest -q tests/cluster
 
 .PHONY: test
-test: lint test-unit test-cluster ## everything that CI runs
+test: lint test-unit test-lowest test-cluster ## everything that CI runs
 
 .PHONY: wheel
 wheel: environment ## build the package
