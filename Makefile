@@ -46,7 +46,7 @@ test-unit: environment ## unit and fault tests: no cluster, no network
 # Warnings of old releases are not ours to mend.
 .PHONY: test-lowest
 test-lowest: $(UV) ## unit and fault tests with the oldest releases that pyproject.toml allows
-	@$(UV) run --isolated --quiet --python 3.11 --resolution lowest-direct pytest -q -W default tests/unit tests/faults
+	@$(UV) run --isolated --quiet --python 3.11 --resolution lowest-direct --with 'jupyter-scheduler==2.11.0' pytest -q -W default tests/unit tests/faults
 
 .PHONY: test-cluster
 test-cluster: environment cluster test-images ## tests on the local cluster
