@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import tempfile
 import time
@@ -30,6 +29,7 @@ _INTERRUPT_SECONDS = 0.7
 _KILL_SECONDS = 1.0
 # Kernels may run what was registered for their exit.
 _SHUTDOWN_SECONDS = 30
+_POLL_SECONDS = 0.01
 _SOCKET_FOLDER_CHARACTERS = 80
 # The kernel, not this process, is what the machine kills first for memory.
 _OOM_SCORE = "1000"
@@ -247,25 +247,26 @@ class Execution:
 
     async def _stop_kernel(self) -> None:
         """End the kernel: gently after a run of its own, at once when the time is short."""
-        manager = self._client.km
-        if manager is None:
+        process = _process(self._client.km)
+        if process is None or process.poll() is not None:
             return
-        shutting = asyncio.ensure_future(_awaited(manager.shutdown_kernel(now=False)))
+        asking = asyncio.ensure_future(_asked_to_end(self._client.km, process))
         stopping = asyncio.ensure_future(self._terminated.wait())
         await asyncio.wait(
-            {shutting, stopping},
-            timeout=_SHUTDOWN_SECONDS,
-            return_when=asyncio.FIRST_COMPLETED,
+            {asking, stopping}, timeout=_SHUTDOWN_SECONDS, return_when=asyncio.FIRST_COMPLETED
         )
         stopping.cancel()
-        if not shutting.done():
-            shutting.cancel()
-            pid = _kernel_pid(manager)
-            if pid is not None:
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        elif not shutting.cancelled() and shutting.exception() is not None:
-            print(f"The kernel did not stop: {shutting.exception()}", flush=True)  # noqa: T201
+        asking.cancel()
+        if process.poll() is None:
+            with contextlib.suppress(OSError):
+                process.kill()
+
+
+async def _asked_to_end(manager: Any, process: Any) -> None:
+    """Ask the kernel to end, and wait until it has: jupyter_client would look ten times rarer."""
+    await _awaited(manager.request_shutdown())
+    while process.poll() is None:  # noqa: ASYNC110
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def _use_sockets_of_this_container(manager: Any) -> None:
