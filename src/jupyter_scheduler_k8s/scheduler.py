@@ -178,7 +178,8 @@ class K8sScheduler(Scheduler):
             await self._discard(record.job_id)
             raise
         try:
-            created = await asyncio.to_thread(self._create, manifest, record)
+            with self.backend.cache.writing() as write:
+                write.put(await asyncio.to_thread(self._create, manifest, record))
         except ClusterUnavailable as error:
             # Its inputs stay, because the Job may exist all the same.
             raise ClusterUnavailable(
@@ -188,7 +189,6 @@ class K8sScheduler(Scheduler):
         except BaseException:
             await self._discard(record.job_id)
             raise
-        self.backend.cache.put_job(created)
         return record.job_id
 
     async def update_job(self, job_id: str, model: UpdateJob) -> None:

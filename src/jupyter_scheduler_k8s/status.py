@@ -11,11 +11,21 @@ from typing import Any
 from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, remark, waiting_reason
+from jupyter_scheduler_k8s.diagnosis import (
+    Category,
+    diagnose,
+    end_reason,
+    remark,
+    waiting_reason,
+)
 
 # Nothing is said of a pod that waits until it has waited this long: most are
 # placed, and their images there, within seconds.
 PATIENCE_SECONDS = 30
+
+# Jobs and pods come over two watches. For this long a failure waits for the pods
+# that say why, where those that are known seem to run still.
+_PODS_LAG_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +58,13 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
             ),
         )
     if failed := conditions.get("Failed"):
+        why = diagnose(job, pods)
+        lag = now - objects.seconds(failed["lastTransitionTime"])
+        if why.category is Category.UNKNOWN and _any_runs(pods) and lag < _PODS_LAG_SECONDS:
+            return JobState(status=Status.IN_PROGRESS, start_time=start_time)
         return JobState(
             status=Status.STOPPED if stopped else Status.FAILED,
-            message=diagnose(job, pods).message,
+            message=why.message,
             start_time=start_time,
             end_time=_optional_milliseconds(failed.get("lastTransitionTime")),
         )
@@ -70,6 +84,14 @@ def _began(pod: Mapping[str, Any]) -> bool:
     return any(
         container.get("name") == names.NOTEBOOK_CONTAINER
         and bool({"running", "terminated"} & set(container.get("state") or {}))
+        for container in objects.container_statuses(pod)
+    )
+
+
+def _any_runs(pods: Sequence[Mapping[str, Any]]) -> bool:
+    return any(
+        "running" in (container.get("state") or {})
+        for pod in pods
         for container in objects.container_statuses(pod)
     )
 

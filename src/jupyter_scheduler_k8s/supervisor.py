@@ -12,12 +12,13 @@ waits; the next server ends it.
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from logging import Logger
 from typing import Any
 
 from jupyter_scheduler_k8s import diagnosis, manifests, names, objects
 from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
+from jupyter_scheduler_k8s.cluster.slim import belongs_to
 from jupyter_scheduler_k8s.diagnosis import Diagnosis
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 
@@ -106,13 +107,17 @@ class Supervisor:
             return
         job, pods = found
         if objects.condition(job, "Complete", "Failed", "FailureTarget"):
-            self._keep_diagnosis(job, pods)
+            self._keep_diagnosis(job)
         elif pods and diagnosis.end_reason(job) is None:
             self._end_if_overdue(job, objects.newest_first(pods)[0])
 
-    def _keep_diagnosis(self, job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> None:
+    def _keep_diagnosis(self, job: Mapping[str, Any]) -> None:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
             return
+        # What is written once must have seen the pods' end, which the mirror may not have yet.
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
+        pods = [pod for pod in found if belongs_to(pod, uid)]
         result = None if pods else self._read_result(job)
         text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods, result))
         self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})

@@ -289,6 +289,15 @@ def test_a_failure_says_why(
     assert derive(kubernetes_job, pods, NOW).message == message
 
 
+def test_a_failure_waits_for_the_pod_that_says_why_but_not_for_ever() -> None:
+    failed, stale = job("Failed"), [pod(notebook=RUNNING, files=RUNNING)]
+    at = seconds("2026-03-01T12:05:00Z")
+
+    assert derive(failed, stale, at + 1).status.value == "IN_PROGRESS"
+    assert derive(failed, stale, at + 11).status.value == "FAILED"
+    assert derive(failed, [], at + 1).status.value == "FAILED"
+
+
 def test_a_kept_diagnosis_survives_its_pods() -> None:
     gone = pod(notebook=ended(23), files=ended(0), limits={"memory": "1Gi"})
     before = diagnose(job("Failed"), [gone])

@@ -1,0 +1,217 @@
+"""Runs that can't begin are ended; why a run failed is kept when its pods go."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.fake_api import FakeApi, Thing
+from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
+from jupyter_scheduler_k8s.objects import seconds
+from jupyter_scheduler_k8s.supervisor import Supervisor
+from jupyter_scheduler_k8s.views import job_record
+
+NAME = "nb-job-1"
+CREATED = "2026-03-01T12:00:00Z"
+
+
+class Watched:
+    """One Job and its pod, as the API has them and as the mirror shows them."""
+
+    def __init__(self, api: FakeApi, folder: Path) -> None:
+        self.api = api
+        self.now = seconds(CREATED)
+        self.begun = False
+        self.result: Mapping[str, Any] | None = None
+        self.cache = RecordCache(
+            job_record, log=logging.getLogger("test"), wall_clock=lambda: self.now
+        )
+        self.supervisor = Supervisor(
+            client=ClusterClient("space", connection=Connection(kubeconfig=api.kubeconfig(folder))),
+            cache=self.cache,
+            scheduling_timeout=300,
+            log=logging.getLogger("test"),
+            has_begun=lambda _: self.begun,
+            read_result=lambda _: self.result,
+            wall_clock=lambda: self.now,
+        )
+
+    def job(self, *conditions: str) -> None:
+        job = self.api.put(
+            "jobs",
+            {
+                "metadata": {
+                    "name": NAME,
+                    "creationTimestamp": CREATED,
+                    "labels": {names.JOB_ID_LABEL: "1"},
+                    "annotations": {names.JOB_DATA_ANNOTATION: '{"schema":1,"job_id":"1"}'},
+                },
+                "spec": {},
+                "status": {
+                    "conditions": [
+                        {"type": each, "status": "True", "lastTransitionTime": CREATED}
+                        for each in conditions
+                    ]
+                },
+            },
+        )
+        self.cache.put_job(job)
+
+    def pod(self, *, live: bool = True, **status: Any) -> None:
+        pod = {
+            "metadata": {
+                "name": f"{NAME}-x",
+                "creationTimestamp": CREATED,
+                "labels": {names.POD_JOB_NAME_LABEL: NAME},
+            },
+            "spec": {"containers": [{"name": "notebook", "image": "image:1"}]},
+            "status": status,
+        }
+        if live:
+            pod = self.api.put("pods", pod)
+        self.cache.pods.apply("MODIFIED", pod)
+
+    def look(self, *, after: float = 0) -> Thing:
+        """What the Job is after the supervisor looked at it, so many seconds after its creation."""
+        self.now = seconds(CREATED) + after
+        self.supervisor.look(NAME)
+        (job,) = self.api.things("jobs")
+        return job
+
+
+@pytest.fixture
+def watched(api: FakeApi, tmp_path: Path) -> Watched:
+    return Watched(api, tmp_path)
+
+
+def containers(**states: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "state": state} for name, state in states.items()]
+
+
+def terminated(code: int, **summary: Any) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "finishedAt": CREATED, "message": json.dumps(summary)}}
+
+
+def kept(job: Thing, annotation: str) -> Any:
+    return json.loads(job["metadata"]["annotations"].get(annotation, "null"))
+
+
+UNSCHEDULABLE: dict[str, Any] = {
+    "phase": "Pending",
+    "conditions": [
+        {"type": "PodScheduled", "status": "False", "message": "1 Insufficient memory."}
+    ],
+}
+
+
+def test_a_run_without_a_node_is_ended_when_its_time_is_up(watched: Watched) -> None:
+    watched.job()
+    watched.pod(**UNSCHEDULABLE)
+
+    assert kept(watched.look(after=299), names.END_ANNOTATION) is None
+    ended = watched.look(after=300)
+
+    assert ended["spec"]["activeDeadlineSeconds"] == 1
+    assert kept(ended, names.END_ANNOTATION) == {
+        "reason": "failed",
+        "category": "UNSCHEDULABLE",
+        "message": "Cannot schedule: Insufficient memory available",
+    }
+
+
+def test_a_run_that_found_a_node_in_time_goes_on(watched: Watched) -> None:
+    watched.job()
+    watched.pod(**UNSCHEDULABLE)
+    watched.look(after=100)
+    watched.pod(phase="Running", containerStatuses=containers(notebook={"running": {}}))
+
+    assert "activeDeadlineSeconds" not in watched.look(after=1000)["spec"]
+
+
+def test_a_notebook_container_that_never_began_ends_the_run(watched: Watched) -> None:
+    watched.job()
+    watched.pod(
+        phase="Running",
+        containerStatuses=containers(notebook=terminated(127), files={"running": {}}),
+    )
+
+    assert "activeDeadlineSeconds" not in watched.look(after=29)["spec"]
+    ended = watched.look(after=30)
+
+    assert (
+        "ended with exit code 127 before it began" in kept(ended, names.END_ANNOTATION)["message"]
+    )
+
+
+def test_outputs_that_take_long_to_store_are_waited_for(watched: Watched) -> None:
+    watched.begun = True
+    watched.job()
+    watched.pod(
+        phase="Running",
+        containerStatuses=containers(notebook=terminated(0), files={"running": {}}),
+    )
+
+    assert "activeDeadlineSeconds" not in watched.look(after=3600)["spec"]
+
+
+def test_a_notebook_that_nobody_stores_is_ended(watched: Watched) -> None:
+    watched.begun = True
+    watched.job()
+    watched.pod(
+        phase="Running",
+        containerStatuses=containers(
+            files=terminated(31, message="S3 refuses."), notebook={"running": {}}
+        ),
+    )
+
+    assert kept(watched.look(after=30), names.END_ANNOTATION)["message"] == "S3 refuses."
+
+
+def test_the_reason_is_read_off_the_pod_as_it_is_now(watched: Watched) -> None:
+    watched.job("Failed")
+    error = {"name": "KeyError", "value": "'x'", "cell": 2}
+    watched.pod(
+        phase="Failed",
+        containerStatuses=containers(notebook=terminated(20), files=terminated(0, error=error)),
+    )
+    # The mirror is behind.
+    watched.pod(live=False, phase="Running", containerStatuses=containers(notebook={"running": {}}))
+
+    found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
+
+    assert found == {"category": "CELL_ERROR", "summary": "Cell 2 raised KeyError: 'x'", "hint": ""}
+
+
+def test_the_reason_comes_from_the_result_where_the_pod_is_gone(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.result = {
+        "outcome": "out-of-memory",
+        "cells": {"total": 3, "finished": 1},
+        "memory_limit_bytes": 512 * 1024**2,
+    }
+
+    found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
+
+    assert found["summary"] == (
+        "The notebook ran out of memory after 1 of 3 cells: it used more than its limit of 512Mi."
+    )
+
+
+def test_a_reason_is_written_once(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.look()
+    written = watched.api.kinds().count("patch")
+    watched.look()
+
+    assert (written, watched.api.kinds().count("patch")) == (1, 1)
+
+
+def test_a_completed_run_is_left_alone(watched: Watched) -> None:
+    watched.job("Complete")
+    watched.look(after=5000)
+
+    assert watched.api.kinds() == []
