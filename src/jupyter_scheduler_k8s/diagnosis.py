@@ -1,17 +1,17 @@
-"""Why a job failed or waits, from its Job and its pods: pure functions.
+"""Why a job failed, from its Job and its pods: pure functions.
 
 Where several things went wrong at once, the one that explains most is told: the
 order of `Category` is that order.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from enum import IntEnum
+from dataclasses import asdict
 from typing import Any
 
 from jupyter_scheduler_k8s import names, objects
+from jupyter_scheduler_k8s.reasons import Category, Diagnosis, sentence
+from jupyter_scheduler_k8s.waiting import waiting_reason
 
 # The exit codes of the programs in the pod. image/notebook_job/codes.py holds
 # the same table; a test compares them.
@@ -34,50 +34,6 @@ FILES_CODES = {
     33: "terminated",
     34: "not-begun",
 }
-
-_UNPULLABLE = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-    | {"RegistryUnavailable", "ImageInspectError"}
-)
-_UNSTARTABLE = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
-)
-
-
-class Category(IntEnum):
-    """Why a job failed or waits, in the order of what explains most."""
-
-    STOPPED = 0
-    UNSCHEDULABLE = 1
-    IMAGE = 2
-    CONTAINER = 3
-    EVICTED = 4
-    DISRUPTED = 5
-    OUT_OF_MEMORY = 6
-    DEADLINE = 7
-    KERNEL_MISSING = 8
-    NOTEBOOK_INVALID = 9
-    CELL_ERROR = 10
-    KERNEL_DIED = 11
-    INPUTS = 12
-    OUTPUTS = 13
-    TERMINATED = 14
-    ALREADY_STARTED = 15
-    UNKNOWN = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Why a job failed or waits: a sentence, and what to do, which may be empty."""
-
-    category: Category
-    summary: str
-    hint: str = ""
-
-    @property
-    def message(self) -> str:
-        """Both, as a person reads them."""
-        return f"{self.summary} {self.hint}".strip()
 
 
 def diagnose(
@@ -103,23 +59,7 @@ def diagnose(
         return min(reasons, key=lambda found: found.category)
     condition = objects.condition(job, "Failed", "FailureTarget")
     text = condition.get("message") or condition.get("reason") or "Kubernetes gives no reason"
-    return Diagnosis(Category.UNKNOWN, f"The run failed: {_sentence(text)}")
-
-
-def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
-    """Why this pod has not begun, if it says so."""
-    status = pod.get("status") or {}
-    for condition in status.get("conditions") or ():
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return _unschedulable(condition.get("message") or "")
-    for container in objects.container_statuses(pod):
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), waiting.get("message", "")
-        if reason in _UNPULLABLE:
-            return _unpullable(objects.image_of(pod, container), reason, message)
-        if reason in _UNSTARTABLE:
-            return _unstartable(objects.image_of(pod, container), message)
-    return None
+    return Diagnosis(Category.UNKNOWN, f"The run failed: {sentence(text)}")
 
 
 def never_began(pod: Mapping[str, Any]) -> Diagnosis:
@@ -179,7 +119,7 @@ def _pod_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
     if status.get("reason") == "Evicted":
         yield Diagnosis(
             Category.EVICTED,
-            f"The run was evicted from its node: {_sentence(status.get('message') or '')}",
+            f"The run was evicted from its node: {sentence(status.get('message') or '')}",
             "Run it again; asking for the memory and disk it needs makes this rarer.",
         )
     for condition in status.get("conditions") or ():
@@ -306,55 +246,6 @@ def _files_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
             )
 
 
-def _unschedulable(message: str) -> Diagnosis:
-    # The scheduler's sentence names every reason with the number of nodes; the
-    # ones that a person can act on come first here.
-    for pattern, text in (
-        (r"Insufficient \S*gpu", "No nodes with GPU available"),
-        (r"Insufficient memory", "Insufficient memory available"),
-        (r"Insufficient cpu", "Insufficient CPU available"),
-        (r"Insufficient ephemeral-storage", "Insufficient disk space available"),
-        (r"Too many pods", "All nodes are full"),
-        (r"node affinity/selector", "No node matches the required labels"),
-        (r"untolerated taint", "All nodes are reserved for other work (taints)"),
-        (r"unschedulable", "All nodes are closed to new work"),
-    ):
-        if re.search(pattern, message):
-            return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {text}")
-    return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {_sentence(message)}")
-
-
-def _unpullable(image: str, reason: str, message: str) -> Diagnosis:
-    if reason == "ErrImageNeverPull":
-        return Diagnosis(
-            Category.IMAGE,
-            f"The image {image} is not on the node, and its pull policy is Never.",
-            "Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",
-        )
-    detail = "" if reason == "ImagePullBackOff" or not message else f": {_sentence(message)}"
-    return Diagnosis(
-        Category.IMAGE,
-        f"The image {image} can't be pulled{detail or '.'}",
-        "Check its name, and that the cluster may read it.",
-    )
-
-
-def _unstartable(image: str, message: str) -> Diagnosis:
-    if "run as root" in message or "runAsNonRoot" in message:
-        return Diagnosis(
-            Category.CONTAINER,
-            f"The image {image} runs as root, which this namespace doesn't allow.",
-            "Use an image with a user of its own, such as the usual Jupyter images.",
-        )
-    if found := re.search(r'secret "([^"]+)" not found', message):
-        return Diagnosis(
-            Category.CONTAINER,
-            f"The Secret {found[1]} with the S3 credentials is missing.",
-            "Create any job to have it made again.",
-        )
-    return Diagnosis(Category.CONTAINER, f"The container can't be started: {_sentence(message)}")
-
-
 def _disrupted(condition: Mapping[str, Any]) -> Diagnosis:
     reason, again = condition.get("reason"), "Run it again."
     if reason == "PreemptionByScheduler":
@@ -364,7 +255,7 @@ def _disrupted(condition: Mapping[str, Any]) -> Diagnosis:
     if reason in ("DeletionByTaintManager", "DeletionByPodGC"):
         return Diagnosis(Category.DISRUPTED, "The node of the run was lost.", again)
     if reason in ("EvictionByEvictionAPI", "TerminationByKubelet"):
-        text = _sentence(condition.get("message") or "")
+        text = sentence(condition.get("message") or "")
         return Diagnosis(Category.EVICTED, f"The run was evicted from its node: {text}", again)
     return Diagnosis(Category.DISRUPTED, "The run was ended by the cluster.", again)
 
@@ -410,8 +301,3 @@ def _memory_limit(pod: Mapping[str, Any]) -> str:
 def _said(summary: Mapping[str, Any], otherwise: str) -> str:
     message = summary.get("message")
     return message if isinstance(message, str) and message else otherwise
-
-
-def _sentence(text: str) -> str:
-    short = " ".join(text.split())[:300].rstrip(" .")
-    return f"{short}." if short else "no reason is given."

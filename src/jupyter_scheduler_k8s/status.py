@@ -11,13 +11,9 @@ from typing import Any
 from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.diagnosis import (
-    Category,
-    diagnose,
-    end_reason,
-    remark,
-    waiting_reason,
-)
+from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, remark
+from jupyter_scheduler_k8s.reasons import Category
+from jupyter_scheduler_k8s.waiting import waiting_reason
 
 # Nothing is said of a pod that waits until it has waited this long: most are
 # placed, and their images there, within seconds.

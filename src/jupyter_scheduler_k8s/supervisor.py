@@ -19,8 +19,9 @@ from typing import Any
 from jupyter_scheduler_k8s import diagnosis, manifests, names, objects
 from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
 from jupyter_scheduler_k8s.cluster.slim import belongs_to
-from jupyter_scheduler_k8s.diagnosis import Diagnosis
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
+from jupyter_scheduler_k8s.reasons import Diagnosis
+from jupyter_scheduler_k8s.waiting import waiting_reason
 
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
@@ -126,7 +127,7 @@ class Supervisor:
         name, now = job["metadata"]["name"], self._wall_clock()
         notebook = objects.terminated(pod, names.NOTEBOOK_CONTAINER)
         files = objects.terminated(pod, names.FILES_CONTAINER)
-        why = diagnosis.waiting_reason(pod)
+        why = waiting_reason(pod)
         if why is not None:
             at = objects.seconds(pod["metadata"]["creationTimestamp"]) + self._timeout
         elif bool(notebook) != bool(files):

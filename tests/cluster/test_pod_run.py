@@ -4,8 +4,8 @@ import json
 
 from cluster.pods import JsonObject, Pods, container, exit_codes, termination_message, verdict
 from cluster.support import notebook, text_outputs
-from jupyter_scheduler_k8s.diagnosis import waiting_reason
 from jupyter_scheduler_k8s.resources import Resources
+from jupyter_scheduler_k8s.waiting import waiting_reason
 
 
 def test_outputs_of_a_whole_run(pods: Pods) -> None:

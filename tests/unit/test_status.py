@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from jupyter_scheduler_k8s import names
-from jupyter_scheduler_k8s.diagnosis import Category, diagnose, diagnosis_annotation
+from jupyter_scheduler_k8s.diagnosis import diagnose, diagnosis_annotation
 from jupyter_scheduler_k8s.manifests import end_patch
 from jupyter_scheduler_k8s.objects import seconds
+from jupyter_scheduler_k8s.reasons import Category
 from jupyter_scheduler_k8s.status import derive
 
 CREATED = "2026-03-01T12:00:00Z"

@@ -1,0 +1,81 @@
+"""Why a pod has not begun: a pure function of what it says of itself."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from jupyter_scheduler_k8s import objects
+from jupyter_scheduler_k8s.reasons import Category, Diagnosis, sentence
+
+_UNPULLABLE = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+    | {"RegistryUnavailable", "ImageInspectError"}
+)
+_UNSTARTABLE = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError"}
+)
+
+
+def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
+    """Why this pod has not begun, if it says so."""
+    status = pod.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return _unschedulable(condition.get("message") or "")
+    for container in objects.container_statuses(pod):
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        if reason in _UNPULLABLE:
+            return _unpullable(objects.image_of(pod, container), reason, message)
+        if reason in _UNSTARTABLE:
+            return _unstartable(objects.image_of(pod, container), message)
+    return None
+
+
+def _unschedulable(message: str) -> Diagnosis:
+    # The scheduler's sentence names every reason with the number of nodes; the
+    # ones that a person can act on come first here.
+    for pattern, text in (
+        (r"Insufficient \S*gpu", "No nodes with GPU available"),
+        (r"Insufficient memory", "Insufficient memory available"),
+        (r"Insufficient cpu", "Insufficient CPU available"),
+        (r"Insufficient ephemeral-storage", "Insufficient disk space available"),
+        (r"Too many pods", "All nodes are full"),
+        (r"node affinity/selector", "No node matches the required labels"),
+        (r"untolerated taint", "All nodes are reserved for other work (taints)"),
+        (r"unschedulable", "All nodes are closed to new work"),
+    ):
+        if re.search(pattern, message):
+            return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {text}")
+    return Diagnosis(Category.UNSCHEDULABLE, f"Cannot schedule: {sentence(message)}")
+
+
+def _unpullable(image: str, reason: str, message: str) -> Diagnosis:
+    if reason == "ErrImageNeverPull":
+        return Diagnosis(
+            Category.IMAGE,
+            f"The image {image} is not on the node, and its pull policy is Never.",
+            "Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",
+        )
+    detail = "" if reason == "ImagePullBackOff" or not message else f": {sentence(message)}"
+    return Diagnosis(
+        Category.IMAGE,
+        f"The image {image} can't be pulled{detail or '.'}",
+        "Check its name, and that the cluster may read it.",
+    )
+
+
+def _unstartable(image: str, message: str) -> Diagnosis:
+    if "run as root" in message or "runAsNonRoot" in message:
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The image {image} runs as root, which this namespace doesn't allow.",
+            "Use an image with a user of its own, such as the usual Jupyter images.",
+        )
+    if found := re.search(r'secret "([^"]+)" not found', message):
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The Secret {found[1]} with the S3 credentials is missing.",
+            "Create any job to have it made again.",
+        )
+    return Diagnosis(Category.CONTAINER, f"The container can't be started: {sentence(message)}")
