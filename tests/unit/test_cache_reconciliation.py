@@ -132,6 +132,9 @@ class Model:
             assert uid not in self.gone, "a Job that had left is shown again"
             assert version >= self.shown.get(uid, 0), "a Job has gone backwards"
             self.shown[uid] = version
+            record = self.cache.get(name)
+            assert record is not None
+            assert record.name == str(version), "a record is not that of its Job"
         visible = {self.cache.objects(name)[0]["metadata"]["uid"] for name in self.cache.names()}  # type: ignore[index]
         self.gone |= set(self.shown) - visible
 
@@ -237,6 +240,27 @@ def test_an_answer_that_a_list_has_overtaken_is_looked_at_live() -> None:
     # Shown by the watch after all: nothing is left to look at.
     cache.jobs.apply("ADDED", job_object(name="a", version="8"))
     assert cache.jobs.unsettled() == []
+
+
+def test_a_list_that_began_after_the_write_settles_it() -> None:
+    cache = cache_of([])
+    number = cache.jobs.begin()
+    cache.put_job(job_object(name="a", version="8"))
+    cache.jobs.replace([], number)
+    assert cache.jobs.unsettled() == ["a"]
+    cache.jobs.replace([job_object(name="a", version="9")], cache.jobs.begin())
+    assert cache.jobs.unsettled() == []
+    assert _version(cache, "a") == "9"
+
+
+def test_a_job_that_is_deleted_twice_is_hidden_no_longer_than_it_is_shown() -> None:
+    cache = cache_of([job_object(name="a", version="1")])
+    cache.jobs.apply("DELETED", job_object(name="a", version="2"))
+    # Our own deletion's answer comes after the watch has shown it.
+    cache.forget("a", "uid-of-a")
+    # Its labels had been changed only, and are changed back.
+    cache.jobs.apply("ADDED", job_object(name="a", version="3"))
+    assert cache.names() == ["a"]
 
 
 def test_a_look_from_before_the_write_decides_nothing() -> None:
