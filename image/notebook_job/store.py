@@ -42,6 +42,9 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _STATUS = re.compile(r"non-2xx status code: (\d{3}[A-Za-z ]{0,40})")
 
+# What rustls calls a certificate that nobody it trusts has signed.
+_UNTRUSTED = "InvalidCertificate"
+
 
 class StoreError(Exception):
     """S3 did not do what was asked; the text is a sentence."""
@@ -240,7 +243,7 @@ class Store:
             reason = f"{code[1]}{f' ({message[1].strip()})' if message else ''}"
         elif status:
             reason = status[1].strip()
-        elif "certificate" in text:
+        elif _UNTRUSTED in text:
             reason = "the server's certificate is not trusted"
         elif "tcp connect error" in text or "ConnectionRefused" in text:
             reason = "the server does not answer"
@@ -272,7 +275,7 @@ def _is_transient(error: Exception) -> bool:
     status = _STATUS.search(str(error))
     if status:
         return status[1].startswith(("5", "408", "429"))
-    return "certificate" not in str(error)
+    return _UNTRUSTED not in str(error)
 
 
 def _write_at(handle: int, data: bytes, start: int) -> None:

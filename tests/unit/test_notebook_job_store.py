@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 
 from notebook_job import store as module
 from notebook_job.store import (
@@ -187,6 +188,23 @@ def test_secrets_are_blacked_out() -> None:
 async def test_nobody_answers(store: Store, server: Server) -> None:
     with pytest.raises(StoreError, match="the server does not answer"):
         await at("http://127.0.0.1:1").put("a", b"", Patience(0))
+
+
+async def test_a_certificate_of_a_stranger_is_not_asked_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def put(*_: object, **__: object) -> None:
+        asked.append(1)
+        raise GenericError("Custom { error: InvalidCertificate(UnknownIssuer) }")
+
+    monkeypatch.setattr(module.obstore, "put_async", put)
+
+    with pytest.raises(StoreError, match="the server's certificate is not trusted"):
+        await store.put("a", b"", Patience(600))
+
+    assert len(asked) == 1
 
 
 async def test_a_new_object(server: Server, store: Store) -> None:
