@@ -199,7 +199,7 @@ async def test_a_certificate_of_a_stranger_is_not_asked_again(
         asked.append(1)
         raise GenericError("Custom { error: InvalidCertificate(UnknownIssuer) }")
 
-    monkeypatch.setattr(module.obstore, "put_async", put)
+    monkeypatch.setattr("obstore.put_async", put)
 
     with pytest.raises(StoreError, match="the server's certificate is not trusted"):
         await store.put("a", b"", Patience(600))
