@@ -127,7 +127,7 @@ def ensure(state: Path, daemon: Daemon, *, log: Path) -> bool:
         VERSION: daemon.version,
     }
     with log.open("ab") as output:
-        subprocess.Popen(
+        process = subprocess.Popen(
             [str(word) for word in daemon.command],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -136,7 +136,17 @@ def ensure(state: Path, daemon: Daemon, *, log: Path) -> bool:
             cwd="/",
             start_new_session=True,
         )
+    # Popen returns a moment before the kernel shows the new program's environment;
+    # until then whoever looks for it would find it missing.
+    while process.poll() is None and not _shows_its_mark(process.pid):
+        time.sleep(0.001)
     return True
+
+
+def _shows_its_mark(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return MARK in _environment_of(pid)
+    return False
 
 
 def end(pids: Iterable[int], *, grace: float) -> None:
