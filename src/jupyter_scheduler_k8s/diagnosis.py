@@ -64,11 +64,19 @@ def diagnose(
 
 def never_began(pod: Mapping[str, Any]) -> Diagnosis:
     """Of a pod whose notebook container ended before it could say that it lives."""
-    code = objects.terminated(pod, names.NOTEBOOK_CONTAINER).get("exitCode")
+    ended = objects.terminated(pod, names.NOTEBOOK_CONTAINER)
+    hint = (
+        "Its image needs python3 and an entry point that runs its arguments, and its memory limit"
+        " must be enough to start it."
+    )
+    if said := ended.get("message"):
+        return Diagnosis(
+            Category.CONTAINER, f"The notebook's container did not start: {sentence(said)}", hint
+        )
     return Diagnosis(
         Category.CONTAINER,
-        f"The notebook's container ended with exit code {code} before it began.",
-        "Its image needs python3, and an entry point that runs its arguments.",
+        f"The notebook's container ended with exit code {ended.get('exitCode')} before it began.",
+        hint,
     )
 
 
@@ -286,7 +294,10 @@ def _kept_diagnosis(job: Mapping[str, Any]) -> Diagnosis | None:
 
 def _progress(summary: Mapping[str, Any]) -> str:
     cells = summary.get("cells")
+    # A run that ended before its notebook was read has counted none.
     if not isinstance(cells, Mapping) or not isinstance(cells.get("total"), int):
+        return ""
+    if not cells["total"]:
         return ""
     return f" after {cells.get('finished')} of {cells['total']} cells"
 

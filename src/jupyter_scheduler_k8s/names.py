@@ -108,7 +108,9 @@ def check_path(path: str) -> str:
         raise UnsafePath(
             f"The file name {path!r} is not valid UTF-8; rename the file and try again."
         ) from None
-    if "\0" in path or any(part in ("", ".", "..") for part in parts):
+    if "\0" in path or "" in parts[:1] + parts[-1:]:
+        raise UnsafePath(f"{path!r} is not the name of a file in this folder.")
+    if any(part in ("", ".", "..") for part in parts):
         raise UnsafePath(f"The file name {path!r} would leave its folder, so it was refused.")
     return path
 

@@ -6,6 +6,7 @@ its answer reaches the user. What it would misread, or accept and never run, is
 refused here.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,12 +49,24 @@ class Resources:
         gpu = _text(given, "k8s_gpu")
         if gpu and not gpu.isdecimal():
             raise BackendError(f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu!r}.")
+        for name in ("k8s_cpu", "k8s_memory"):
+            if re.fullmatch(r"0+(\.0*)?", _text(given, name)):
+                raise BackendError(
+                    f"{name} must be more than 0; send it as text, such as '0.5', because"
+                    " jupyter-scheduler cuts numbers to whole ones."
+                )
         return cls(
             cpu=_text(given, "k8s_cpu"),
             memory=_text(given, "k8s_memory"),
             gpu="" if gpu.strip("0") == "" else gpu,
             image=_text(given, "k8s_image"),
         )
+
+    def described(self) -> str:
+        """What was asked for, as a sentence; empty where nothing was."""
+        given = {"k8s_cpu": self.cpu, "k8s_memory": self.memory, "k8s_image": self.image}
+        asked = ", ".join(f"{name} {value!r}" for name, value in given.items() if value)
+        return f"The job asked for {asked}." if asked else ""
 
     def for_notebook(
         self, quota: Collection[str], *, default_cpu: str, default_memory: str

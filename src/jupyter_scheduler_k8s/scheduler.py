@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from jupyter_scheduler.exceptions import IdempotencyTokenError
+from jupyter_scheduler.exceptions import IdempotencyTokenError, InputUriError
 from jupyter_scheduler.models import (
     CountJobsQuery,
     CreateJob,
@@ -39,7 +39,7 @@ from jupyter_scheduler_k8s.backend import Backend, all_or_nothing
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
-from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound
+from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound, Rejected
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
@@ -154,6 +154,8 @@ class K8sScheduler(Scheduler):
             IdempotencyTokenError: a job with this token exists.
             SchedulerError: one of ours, with what is wrong and what to do.
         """
+        if not model.input_uri:
+            raise InputUriError(model.input_uri)
         config = self.backend.config
         config.require_bucket()
         resources = Resources.from_parameters(model.runtime_environment_parameters)
@@ -185,6 +187,12 @@ class K8sScheduler(Scheduler):
             raise ClusterUnavailable(
                 f"{error} The job may have been created: look for it in the list before you try"
                 " again."
+            ) from error
+        except Rejected as error:
+            await self._discard(record.job_id)
+            asked = resources.described()
+            raise Rejected(
+                f"{error} The job asked for {asked}." if asked else str(error)
             ) from error
         except BaseException:
             await self._discard(record.job_id)
@@ -251,6 +259,11 @@ class K8sScheduler(Scheduler):
         job_id, created, owner = str(uuid4()), _now(), self.backend.config.owner
         asked = model.dict(exclude_none=True, exclude={"input_uri"})
         token = model.idempotency_token
+        # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
+        asked["runtime_environment_parameters"] = {
+            name: str(value) if isinstance(value, float) else value
+            for name, value in (model.runtime_environment_parameters or {}).items()
+        }
         return JobRecord(
             **asked,
             job_id=job_id,

@@ -127,7 +127,7 @@ def stage(root_dir: str, input_uri: str, *, package: bool, output_directory: str
     Raises:
         InputUriError: there is no such file.
         UnsafePath: a name or a link leads out of `root_dir`.
-        BackendError: a folder can't be read.
+        BackendError: it is no file, or a folder can't be read.
     """
     root = os.path.realpath(root_dir)
     uri = check_path(input_uri)
@@ -139,8 +139,10 @@ def stage(root_dir: str, input_uri: str, *, package: bool, output_directory: str
         raise InputUriError(input_uri) from None
     except OSError as error:
         raise _unreadable(uri, error) from None
+    if stat.S_ISDIR(found.st_mode):
+        raise BackendError(f"{uri} is a folder: name the notebook in it that is to run.")
     if not stat.S_ISREG(found.st_mode):
-        raise InputUriError(input_uri)
+        raise BackendError(f"{uri} is not a file that could be a notebook.")
     if not package:
         file = _staged(root, real, notebook, found)
         return StagedTree(notebook=notebook, files=(file,), folders=(), skipped={})

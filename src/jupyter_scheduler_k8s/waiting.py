@@ -57,7 +57,9 @@ def _unpullable(image: str, reason: str, message: str) -> Diagnosis:
             f"The image {image} is not on the node, and its pull policy is Never.",
             "Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",
         )
-    detail = "" if reason == "ImagePullBackOff" or not message else f": {sentence(message)}"
+    # While it waits to try again, the kubelet puts its wait before the reason.
+    said = re.sub(r'^Back-off pulling image "[^"]*"(: )?', "", message)
+    detail = f": {sentence(said)}" if said else ""
     return Diagnosis(
         Category.IMAGE,
         f"The image {image} can't be pulled{detail or '.'}",

@@ -198,8 +198,10 @@ def test_a_stopped_job_keeps_what_it_had(
         ),
         (
             {"input_uri": "good.ipynb", "runtime_environment_parameters": {"k8s_cpu": "abc"}},
-            "quantities must match",
+            "The job asked for k8s_cpu 'abc'.",
         ),
+        ({"input_uri": ""}, "does not exist"),
+        ({"input_uri": "folder"}, "folder is a folder"),
         ({"input_uri": "good.ipynb", "parameters": {"x": "y" * 300_000}}, "too large"),
     ],
 )
@@ -219,6 +221,7 @@ def test_what_is_refused_leaves_nothing(
     (server.root_dir / "no-kernel.ipynb").write_text(
         json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5})
     )
+    (server.root_dir / "folder").mkdir()
     before = bucket.keys()
 
     with pytest.raises(RequestFailed) as refusal:

@@ -93,7 +93,8 @@ def containers(**states: Any) -> list[dict[str, Any]]:
 
 
 def terminated(code: int, **summary: Any) -> dict[str, Any]:
-    return {"terminated": {"exitCode": code, "finishedAt": CREATED, "message": json.dumps(summary)}}
+    found = {"exitCode": code, "finishedAt": CREATED}
+    return {"terminated": found | ({"message": json.dumps(summary)} if summary else {})}
 
 
 def kept(job: Thing, annotation: str) -> Any:

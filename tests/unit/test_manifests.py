@@ -244,6 +244,12 @@ def test_a_gpu_count_that_is_none_is_refused(gpu: object) -> None:
         Resources.from_parameters({"k8s_gpu": gpu})
 
 
+@pytest.mark.parametrize("amount", [0, "0", "0.0", 0.0])
+def test_an_amount_that_was_cut_to_nothing_is_refused(amount: object) -> None:
+    with pytest.raises(BackendError, match="k8s_cpu must be more than 0; send it as text"):
+        Resources.from_parameters({"k8s_cpu": amount})
+
+
 def test_a_misspelt_wish_is_refused() -> None:
     with pytest.raises(BackendError, match="k8s_mem is nothing that a job can ask for"):
         Resources.from_parameters({"k8s_mem": "4Gi"})

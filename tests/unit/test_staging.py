@@ -83,10 +83,15 @@ def test_a_notebook_outside_the_root_is_refused(root: Path, uri: str) -> None:
         single(root, uri)
 
 
-@pytest.mark.parametrize("uri", ["proj/nothing.ipynb", "proj", "proj/nb.ipynb/x", "none/nb.ipynb"])
-def test_a_notebook_that_is_no_file_is_named_as_upstream_names_it(root: Path, uri: str) -> None:
+@pytest.mark.parametrize("uri", ["proj/nothing.ipynb", "proj/nb.ipynb/x", "none/nb.ipynb"])
+def test_a_notebook_that_is_not_there_is_named_as_upstream_names_it(root: Path, uri: str) -> None:
     with pytest.raises(InputUriError):
         single(root, uri)
+
+
+def test_a_folder_is_said_to_be_one(root: Path) -> None:
+    with pytest.raises(BackendError, match="proj is a folder"):
+        single(root, "proj")
 
 
 @pytest.mark.parametrize("package", [False, True])

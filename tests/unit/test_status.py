@@ -350,6 +350,19 @@ def test_a_pod_without_a_node_says_why_after_30_seconds(waits: str, message: str
             " name, and that the cluster may read it.",
         ),
         (
+            waiting(
+                "ImagePullBackOff",
+                'Back-off pulling image "registry.example/team/image:1": ErrImagePull: no host',
+            ),
+            "The image registry.example/team/image:1 can't be pulled: ErrImagePull: no host."
+            " Check its name, and that the cluster may read it.",
+        ),
+        (
+            waiting("ImagePullBackOff", 'Back-off pulling image "registry.example/team/image:1"'),
+            "The image registry.example/team/image:1 can't be pulled. Check its name, and that the"
+            " cluster may read it.",
+        ),
+        (
             waiting("ErrImageNeverPull"),
             "The image registry.example/team/image:1 is not on the node, and its pull policy is"
             " Never. Load it into the cluster, or set K8S_IMAGE_PULL_POLICY.",

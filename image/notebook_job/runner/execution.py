@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import shutil
 import signal
 import tempfile
 import time
@@ -276,6 +278,7 @@ def _use_sockets_of_this_container(manager: Any) -> None:
         return
     with contextlib.suppress(OSError):
         folder = tempfile.mkdtemp(prefix="kernel-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         # The names of sockets, which are longer by a few characters, may have 107.
         if len(folder) <= _SOCKET_FOLDER_CHARACTERS:
             manager.transport = "ipc"
