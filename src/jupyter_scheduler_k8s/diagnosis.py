@@ -105,9 +105,7 @@ def result_summary(pod: Mapping[str, Any]) -> Mapping[str, Any]:
 def _job_reasons(job: Mapping[str, Any]) -> Iterator[Diagnosis]:
     end = objects.json_object(objects.annotations(job).get(names.END_ANNOTATION))
     if end.get("reason") == "stopped":
-        yield Diagnosis(
-            Category.STOPPED, "The job was stopped.", "What it had computed can be downloaded."
-        )
+        yield Diagnosis(Category.STOPPED, "The job was stopped.")
     elif end.get("reason"):
         yield Diagnosis(
             Category[end.get("category", "UNKNOWN")],
@@ -185,10 +183,9 @@ def _outcome_reason(outcome: object, summary: Mapping[str, Any], *, limit: str) 
             error = summary.get("error")
             if not isinstance(error, Mapping):
                 return Diagnosis(Category.CELL_ERROR, "A cell raised an error; see the notebook.")
-            return Diagnosis(
-                Category.CELL_ERROR,
-                f"Cell {error.get('cell')} raised {error.get('name')}: {error.get('value')}",
-            )
+            raised = f"Cell {error.get('cell')} raised {error.get('name')}"
+            value = error.get("value")
+            return Diagnosis(Category.CELL_ERROR, f"{raised}: {value}" if value else raised)
         case "kernel-missing" | "nbclient-missing":
             return Diagnosis(
                 Category.KERNEL_MISSING, _said(summary, "The image can't run this notebook.")

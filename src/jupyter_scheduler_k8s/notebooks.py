@@ -4,19 +4,14 @@ import json
 
 from jupyter_scheduler_k8s.errors import BackendError
 
-# The formats that nbconvert makes with Python alone. Others need a program
-# beside it (TeX, pandoc, a browser), which an image may have: the run says so
-# if it doesn't. https://nbconvert.readthedocs.io/en/latest/usage.html
+# The formats that nbconvert makes with Python alone, and those that need pandoc,
+# which an image may have: the run says so if it doesn't.
+# https://nbconvert.readthedocs.io/en/latest/usage.html
 PYTHON_FORMATS = ("ipynb", "html", "markdown", "script", "slides", "python", "notebook")
-TOOL_FORMATS = {
-    "pdf": "TeX and pandoc",
-    "latex": "pandoc",
-    "rst": "pandoc",
-    "asciidoc": "pandoc",
-    "webpdf": "a browser",
-    "qtpdf": "Qt",
-    "qtpng": "Qt",
-}
+PANDOC_FORMATS = ("latex", "rst", "asciidoc")
+# These need TeX or a browser, which interpret what the notebook's author wrote:
+# they are not run beside the S3 credentials.
+_UNSAFE_FORMATS = ("pdf", "webpdf", "qtpdf", "qtpng")
 
 
 def check_notebook(name: str, text: bytes) -> None:
@@ -45,14 +40,18 @@ def check_notebook(name: str, text: bytes) -> None:
 
 
 def check_formats(output_formats: list[str]) -> None:
-    """Refuse an output format that nbconvert doesn't know.
+    """Refuse an output format that no run makes.
 
     Raises:
-        BackendError: naming the format and those that work.
+        BackendError: naming the format and what to do.
     """
     for output_format in output_formats:
-        if output_format not in PYTHON_FORMATS and output_format not in TOOL_FORMATS:
+        if output_format in _UNSAFE_FORMATS:
+            raise BackendError(
+                f"{output_format} is not made by jobs: ask for html, and print or convert that."
+            )
+        if output_format not in (*PYTHON_FORMATS, *PANDOC_FORMATS):
             raise BackendError(
                 f"{output_format!r} is not an output format; these are: "
-                f"{', '.join((*PYTHON_FORMATS, *TOOL_FORMATS))}."
+                f"{', '.join((*PYTHON_FORMATS, *PANDOC_FORMATS))}."
             )

@@ -10,7 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 from uuid import uuid4
 
@@ -39,10 +39,18 @@ from jupyter_scheduler_k8s.backend import Backend, all_or_nothing
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
-from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound, Rejected
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    ClusterUnavailable,
+    NotFound,
+    Rejected,
+    UnsupportedQuery,
+)
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
+
+_COLUMNS = frozenset(column.name for column in fields(JobRecord))
 
 
 class K8sScheduler(Scheduler):
@@ -93,7 +101,16 @@ class K8sScheduler(Scheduler):
     # Reading.
 
     async def list_jobs(self, query: ListJobsQuery) -> ListJobsResponse:
-        """A page of jobs. Waits, at a server's first use, until the records are there."""
+        """A page of jobs. Waits, at a server's first use, until the records are there.
+
+        Raises:
+            UnsupportedQuery: the page or its order can't be what the query names.
+        """
+        for order in query.sort_by:
+            if order.name not in _COLUMNS:
+                raise UnsupportedQuery(f"Jobs can't be sorted by {order.name!r}.")
+        if query.next_token and not query.next_token.isdecimal():
+            raise UnsupportedQuery(f"{query.next_token!r} is no next_token of a list of jobs.")
         await self.backend.synced()
         return super().list_jobs(query)
 

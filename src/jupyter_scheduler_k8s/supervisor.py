@@ -21,7 +21,7 @@ from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
 from jupyter_scheduler_k8s.cluster.slim import belongs_to
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 from jupyter_scheduler_k8s.reasons import Diagnosis
-from jupyter_scheduler_k8s.waiting import waiting_reason
+from jupyter_scheduler_k8s.waiting import is_hopeless, waiting_reason
 
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
@@ -129,7 +129,8 @@ class Supervisor:
         files = objects.terminated(pod, names.FILES_CONTAINER)
         why = waiting_reason(pod)
         if why is not None:
-            at = objects.seconds(pod["metadata"]["creationTimestamp"]) + self._timeout
+            patience = 0 if is_hopeless(pod) else self._timeout
+            at = objects.seconds(pod["metadata"]["creationTimestamp"]) + patience
         elif bool(notebook) != bool(files):
             at = objects.seconds((notebook or files)["finishedAt"]) + _LONE_SECONDS
         else:

@@ -32,6 +32,14 @@ def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
     return None
 
 
+def is_hopeless(pod: Mapping[str, Any]) -> bool:
+    """Whether no amount of waiting could let this pod begin: an image's name that is none."""
+    return any(
+        ((container.get("state") or {}).get("waiting") or {}).get("reason") == "InvalidImageName"
+        for container in objects.container_statuses(pod)
+    )
+
+
 def _unschedulable(message: str) -> Diagnosis:
     # The scheduler's sentence names every reason with the number of nodes; the
     # ones that a person can act on come first here.

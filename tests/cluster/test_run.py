@@ -192,6 +192,7 @@ def test_a_stopped_job_keeps_what_it_had(
         ({"input_uri": "broken.ipynb"}, "broken.ipynb is not a notebook"),
         ({"input_uri": "no-kernel.ipynb"}, "no-kernel.ipynb names no kernel"),
         ({"input_uri": "good.ipynb", "output_formats": ["docx"]}, "'docx' is not an output format"),
+        ({"input_uri": "good.ipynb", "output_formats": ["pdf"]}, "ask for html"),
         (
             {"input_uri": "good.ipynb", "runtime_environment_parameters": {"k8s_gpu": "-1"}},
             "k8s_gpu must be a whole number",
@@ -231,6 +232,19 @@ def test_what_is_refused_leaves_nothing(
     assert refusal.value.message.count("\n") == 0
     assert bucket.keys() == before
     assert kubectl.get("jobs", "-l", f"jupyter-scheduler.io/owner={owner}") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"sort_by": "asc(nope)"}, "Jobs can't be sorted by 'nope'."),
+        ({"next_token": "abc"}, "'abc' is no next_token of a list of jobs."),
+    ],
+)
+def test_a_list_that_is_none_says_so(server: LabServer, query: dict[str, str], said: str) -> None:
+    with pytest.raises(RequestFailed) as refusal:
+        server.request("GET", "jobs", **query)
+    assert refusal.value.message == said
 
 
 def test_the_example_is_a_report(server: LabServer, run_job: RunJob) -> None:

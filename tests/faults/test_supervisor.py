@@ -124,6 +124,16 @@ def test_a_run_without_a_node_is_ended_when_its_time_is_up(watched: Watched) -> 
     }
 
 
+def test_an_image_name_that_is_none_is_not_waited_for(watched: Watched) -> None:
+    watched.job()
+    waits = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse image name"}}
+    watched.pod(phase="Pending", containerStatuses=containers(notebook=waits))
+
+    ended = watched.look(after=2)
+
+    assert kept(ended, names.END_ANNOTATION)["category"] == "IMAGE"
+
+
 def test_a_run_that_found_a_node_in_time_goes_on(watched: Watched) -> None:
     watched.job()
     watched.pod(**UNSCHEDULABLE)

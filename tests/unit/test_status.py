@@ -247,7 +247,7 @@ def test_conditions_decide_on_the_status(
             job("Failed", annotations=STOPPED),
             [pod(notebook=ended(24), files=ended(33))],
             Category.STOPPED,
-            "The job was stopped. What it had computed can be downloaded.",
+            "The job was stopped.",
             id="stopped",
         ),
         pytest.param(
