@@ -7,6 +7,7 @@ environment variable that is set to nothing counts as not set.
 
 import getpass
 import os
+import re
 from typing import Any
 
 from traitlets import Enum, Float, Int, TraitType, Unicode, default, validate
@@ -15,6 +16,9 @@ from traitlets.config import LoggingConfigurable
 from jupyter_scheduler_k8s.errors import ConfigurationError
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+
+# What AWS, MinIO and Google allow between them.
+_BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,220}[A-Za-z0-9]")
 
 # Contexts of clusters that run on one machine and get their images loaded, not
 # pulled: the names that kind, minikube, Docker Desktop and local-dev/ give.
@@ -146,8 +150,13 @@ class K8sConfig(LoggingConfigurable):
         """The bucket's name.
 
         Raises:
-            ConfigurationError: none is set.
+            ConfigurationError: none is set, or what is set can't be one's name.
         """
+        if self.s3_bucket and not _BUCKET_NAME.fullmatch(self.s3_bucket):
+            raise ConfigurationError(
+                f"S3_BUCKET is {self.s3_bucket!r}, which can't be the name of a bucket: set it to"
+                " the bucket's name alone, without an address or a folder."
+            )
         if not self.s3_bucket:
             raise ConfigurationError(
                 "No S3 bucket is set: set the environment variable S3_BUCKET (or"

@@ -44,6 +44,7 @@ from jupyter_scheduler_k8s.errors import (
     ClusterUnavailable,
     NotFound,
     Rejected,
+    StorageError,
     UnsupportedQuery,
 )
 from jupyter_scheduler_k8s.records import JobRecord
@@ -193,6 +194,9 @@ class K8sScheduler(Scheduler):
             manifest = manifests.job_manifest(
                 record, config, resources=resources, placement=placement, credentials=credentials
             )
+        except StorageError:
+            # An upload that fails leaves nothing.
+            raise
         except BaseException:
             await self._discard(record.job_id)
             raise

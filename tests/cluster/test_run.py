@@ -241,7 +241,7 @@ def test_what_is_refused_leaves_nothing(
         ({"next_token": "abc"}, "'abc' is no next_token of a list of jobs."),
     ],
 )
-def test_a_list_that_is_none_says_so(server: LabServer, query: dict[str, str], said: str) -> None:
+def test_a_list_that_is_none_says_so(server: LabServer, query: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestFailed) as refusal:
         server.request("GET", "jobs", **query)
     assert refusal.value.message == said

@@ -71,6 +71,12 @@ def test_a_missing_bucket_is_named() -> None:
         K8sConfig().require_bucket()
 
 
+@pytest.mark.parametrize("name", ["Bad Bucket/x", "s3://bucket", "b", "-bucket", "bücket"])
+def test_a_bucket_that_is_none_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="can't be the name of a bucket"):
+        K8sConfig(s3_bucket=name).require_bucket()
+
+
 @pytest.mark.parametrize(
     ("context", "policy"),
     [
