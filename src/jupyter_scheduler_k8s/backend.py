@@ -35,8 +35,9 @@ from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
 from jupyter_scheduler_k8s.views import job_record
 
-# How long a request waits for the first list of records before it says why
-# there is none.
+# How long a request waits for the first list of records: where it is known why
+# there is none, and where it isn't.
+_KNOWN_TROUBLE_SECONDS = 3
 _FIRST_LIST_SECONDS = 20
 # The kubelet and the Job controller need some seconds around the grace period.
 _END_SECONDS = GRACE_SECONDS + 30
@@ -115,12 +116,15 @@ class Backend:
             ClusterError: they are not, and why.
         """
         self.start()
-        if not await self.cache.when_synced(_FIRST_LIST_SECONDS):
-            raise ClusterUnavailable(
-                self.cache.problem()
-                or f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds:"
-                " check that the cluster runs and that KUBECONFIG names it."
-            )
+        for seconds in (_KNOWN_TROUBLE_SECONDS, _FIRST_LIST_SECONDS - _KNOWN_TROUBLE_SECONDS):
+            if await self.cache.when_synced(seconds):
+                return
+            if trouble := self.cache.problem():
+                raise ClusterUnavailable(trouble)
+        raise ClusterUnavailable(
+            f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds: check"
+            " that the cluster runs and that KUBECONFIG names it."
+        )
 
     async def placement(self) -> Placement:
         """What manifests need to know of the cluster as it is now."""

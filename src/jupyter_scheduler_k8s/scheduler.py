@@ -31,7 +31,7 @@ from jupyter_scheduler.models import (
     UpdateJobDefinition,
 )
 from jupyter_scheduler.scheduler import Scheduler
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import Type
 
 from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
@@ -43,6 +43,7 @@ from jupyter_scheduler_k8s.errors import (
     BackendError,
     ClusterUnavailable,
     NotFound,
+    RecordError,
     Rejected,
     StorageError,
     UnsupportedQuery,
@@ -125,12 +126,18 @@ class K8sScheduler(Scheduler):
 
         Raises:
             NotFound: this server's owner has no such job.
+            RecordError: more than one Job says that it is this job.
         """
         await self.backend.synced()
         try:
             return super().get_job(job_id, job_files)
         except NoResultFound:
             raise _unknown(job_id) from None
+        except MultipleResultsFound:
+            raise RecordError(
+                f"Two Jobs have the label of the job {job_id}: one is a copy; delete it with"
+                " kubectl."
+            ) from None
 
     def add_job_files(self, model: DescribeJob) -> None:
         """Fill in which files of the job are in the output folder."""
