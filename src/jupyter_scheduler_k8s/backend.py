@@ -175,13 +175,19 @@ class Backend:
         """Load what the first request needs, in a thread; say early what will not work."""
 
         def load() -> None:
-            for part in (self.client.active_context, self._check_bucket):
+            for part in (self._find_cluster, self._check_bucket):
                 try:
                     part()
                 except BackendError as error:
                     self.log.warning("%s", error)
 
         threading.Thread(target=load, name="warm-up", daemon=True).start()
+
+    def _find_cluster(self) -> None:
+        context = self.client.active_context() or "that of this pod"
+        self.log.info(
+            "The Kubernetes API is at %s, context %s.", self.client.connection.address, context
+        )
 
     def _check_bucket(self) -> None:
         asyncio.run(self.storage.check_bucket())

@@ -8,6 +8,7 @@ another scheduler it changes nothing.
 from typing import Any
 
 from jupyter_scheduler_k8s.downloads import K8sJobFilesManager
+from jupyter_scheduler_k8s.errors import ConfigurationError
 from jupyter_scheduler_k8s.scheduler import K8sScheduler
 
 
@@ -23,11 +24,16 @@ def load(server: Any) -> None:
         return
     # Upstream's annotation asks for a class where its code takes an instance.
     settings["job_files_manager"] = K8sJobFilesManager(scheduler=scheduler)  # type: ignore[arg-type]
-    config = scheduler.backend.config
+    try:
+        backend = scheduler.backend
+    except ConfigurationError as error:
+        # A person reads the sentence; where it was raised says nothing to them.
+        server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
+        return
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
-        config.namespace,
-        config.s3_bucket or "(none set)",
+        backend.config.namespace,
+        backend.config.s3_bucket or "(none set)",
     )
     # Importing the Kubernetes client takes long enough to be felt at start-up.
-    server.io_loop.call_later(1, scheduler.backend.warm_up)
+    server.io_loop.call_later(1, backend.warm_up)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -32,7 +33,7 @@ from jupyter_scheduler.models import (
 )
 from jupyter_scheduler.scheduler import Scheduler
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
-from traitlets import Type
+from traitlets import TraitError, Type
 
 from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
 from jupyter_scheduler_k8s.backend import Backend, all_or_nothing
@@ -42,6 +43,7 @@ from jupyter_scheduler_k8s.database import K8sSession
 from jupyter_scheduler_k8s.errors import (
     BackendError,
     ClusterUnavailable,
+    ConfigurationError,
     NotFound,
     RecordError,
     Rejected,
@@ -84,7 +86,20 @@ class K8sScheduler(Scheduler):
             config=config,
             **kwargs,
         )
-        self.backend = Backend(config=K8sConfig(parent=self), log=self.log)
+
+    @cached_property
+    def backend(self) -> Backend:
+        """What reaches the cluster and the bucket; made when it is first asked for.
+
+        So a server with a wrong setting starts, and its pages say which it is.
+
+        Raises:
+            ConfigurationError: a setting can't be what it is.
+        """
+        try:
+            return Backend(config=K8sConfig(parent=self), log=self.log)
+        except TraitError as error:
+            raise ConfigurationError(f"A setting is wrong: {error}") from error
 
     @property
     def storage(self) -> Storage:
@@ -193,11 +208,12 @@ class K8sScheduler(Scheduler):
             await self._refuse_known_token(record)
 
         try:
-            placement, credentials, _ = await all_or_nothing(
+            placement, _ = await all_or_nothing(
                 self.backend.placement(),
-                self.backend.share_credentials(),
                 self.storage.upload_tree(names.input_prefix(record.job_id), tree),
             )
+            # After the upload, which has shown that they are right: the Secret is that of all jobs.
+            credentials = await self.backend.share_credentials()
             manifest = manifests.job_manifest(
                 record, config, resources=resources, placement=placement, credentials=credentials
             )

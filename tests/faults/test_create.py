@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jupyter_scheduler.environments import StaticEnvironmentManager
 from jupyter_scheduler.exceptions import IdempotencyTokenError
-from jupyter_scheduler.models import CreateJob
+from jupyter_scheduler.models import CreateJob, ListJobsQuery
 from obstore.store import MemoryStore
 
 from faults.fake_api import Answer, FakeApi, Fault, Lost, Silent
@@ -168,6 +168,34 @@ def test_an_upload_that_fails_creates_no_job(case: Case, monkeypatch: pytest.Mon
         case.create()
 
     assert case.job_ids() == []
+
+
+def test_credentials_that_do_not_work_never_reach_the_other_jobs(case: Case) -> None:
+    class Refusing(MemoryStore):
+        async def put_async(self, *_: Any, **__: Any) -> Any:
+            raise PermissionError("SignatureDoesNotMatch")
+
+    case.create()
+    before = case.api.things("secrets")
+    case.scheduler.backend.__dict__["storage"] = Storage(bucket="files", store=Refusing())
+
+    with pytest.raises((BackendError, OSError)):
+        case.create()
+
+    assert case.api.things("secrets") == before
+    assert len(before) == 1
+
+
+def test_a_wrong_setting_is_said_by_every_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K8S_SCHEDULING_TIMEOUT", "soon")
+    scheduler = K8sScheduler(
+        root_dir=str(tmp_path), environments_manager=StaticEnvironmentManager()
+    )
+
+    with pytest.raises(ConfigurationError, match="K8S_SCHEDULING_TIMEOUT must be a number"):
+        asyncio.run(scheduler.list_jobs(ListJobsQuery()))
 
 
 def test_a_token_makes_one_job_however_often_it_is_sent(case: Case) -> None:
