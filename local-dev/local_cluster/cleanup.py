@@ -17,6 +17,7 @@ from .slots import Claim, Slot
 from .trees import remove_tree, unmount_below
 
 RECORDS = ("etcd", "kubelet", "s3", "cni", "pod-logs")
+LAB = "lab"
 # The kubelet has these paths built in.
 KUBELET_FOLDER = Path("/var/lib/kubelet")
 CONTAINER_LOGS = Path("/var/log/containers")
@@ -152,7 +153,15 @@ def forget_records(layout: Layout, slot: Slot) -> None:
 
 
 def remove_state(layout: Layout) -> None:
-    remove_tree(layout.state)
+    """Removes all that the cluster kept; the files of ``make lab`` are people's, and stay."""
+    if not layout.state.exists():
+        return
+    for path in layout.state.iterdir():
+        if path.name != LAB:
+            remove_tree(path)
+    with contextlib.suppress(OSError):
+        # Not empty where a lab was started.
+        layout.state.rmdir()
 
 
 def unmount_builds(layout: Layout) -> None:

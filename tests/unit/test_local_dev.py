@@ -244,3 +244,16 @@ class TestShell:
         assert "Doing it: done in 0 s" in capsys.readouterr().out
         with pytest.raises(CommandFailed, match="broken"):
             run_long("Doing it", ["sh", "-c", "echo broken; exit 1"], log=log)
+
+
+def test_taking_the_cluster_down_keeps_what_people_wrote_in_the_lab(tmp_path: Path) -> None:
+    layout = Layout(checkout=tmp_path, state=tmp_path / "state", cache=tmp_path / "cache")
+    notebook = layout.state / "lab" / "files" / "mine.ipynb"
+    notebook.parent.mkdir(parents=True)
+    notebook.write_text("{}")
+    (layout.state / "etcd").mkdir()
+
+    cleanup.remove_state(layout)
+
+    assert notebook.read_text() == "{}"
+    assert [path.name for path in layout.state.iterdir()] == ["lab"]
