@@ -1,6 +1,7 @@
 """`python -m local_lab demo` and `python -m local_lab lab`."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from local_lab.server import running
 
 def main(arguments: list[str]) -> int:
     """Run one of the two commands; the exit code is 0 where it did what it should."""
+    # So that the server ends with this program, however that is ended.
+    for wanted in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(wanted, lambda number, _: sys.exit(128 + number))
     root_dir, home = _folders()
     environment = cluster_environment()
     with running(root_dir, home=home, environment=environment) as server:
