@@ -175,7 +175,7 @@ class Backend:
         """Load what the first request needs, in a thread; say early what will not work."""
 
         def load() -> None:
-            for part in (self._find_cluster, self._check_bucket):
+            for part in (self._find_cluster, self.database.create_tables, self._check_bucket):
                 try:
                     part()
                 except BackendError as error:

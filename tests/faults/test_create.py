@@ -236,3 +236,18 @@ def test_no_bucket_names_the_setting(
 
     with pytest.raises(ConfigurationError, match="S3_BUCKET"):
         asyncio.run(scheduler.create_job(model))
+
+
+def test_a_server_makes_its_namespace_where_it_may(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", case.api.kubeconfig(tmp_path))
+    scheduler = K8sScheduler(
+        root_dir=str(tmp_path), environments_manager=StaticEnvironmentManager()
+    )
+    scheduler.backend.__dict__["storage"] = Storage(bucket="files", store=MemoryStore())
+
+    scheduler.backend.warm_up()
+
+    case.api.wait(lambda: bool(case.api.things("namespaces")))
+    assert [found["metadata"]["name"] for found in case.api.things("namespaces")] == ["space"]
