@@ -29,6 +29,7 @@ from jupyter_scheduler_k8s.errors import (
     ObjectMissing,
 )
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
+from jupyter_scheduler_k8s.pending import PendingInputs
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import quota_resources
 from jupyter_scheduler_k8s.storage import Storage
@@ -78,6 +79,9 @@ class Backend:
             has_begun=self._has_begun,
             read_result=self._read_result,
         )
+        self.pending = PendingInputs(
+            client=self.client, storage=lambda: self.storage, owner=config.owner, log=log
+        )
         self._starting = threading.Lock()
         self._started = False
 
@@ -100,6 +104,7 @@ class Backend:
             if not self._started:
                 self._started = True
                 self._supervisor.start()
+                self.pending.start()
         for reflector in self._reflectors:
             reflector.start()
 
@@ -108,6 +113,7 @@ class Backend:
         for reflector in self._reflectors:
             reflector.stop()
         self._supervisor.stop()
+        self.pending.stop()
 
     async def synced(self) -> None:
         """Wait until the records are there, which they are but for a server's first use.

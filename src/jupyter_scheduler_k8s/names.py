@@ -79,6 +79,11 @@ def job_prefix(job_id: str) -> str:
     return f"jobs/{job_id}/"
 
 
+def pending_prefix(scope: str) -> str:
+    """The S3 prefix of the notes of inputs whose Job may not exist, with its slash."""
+    return f"pending/{scope}/"
+
+
 def input_prefix(job_id: str) -> str:
     """The S3 prefix of the input files of a job, with its slash."""
     return f"{job_prefix(job_id)}input/"

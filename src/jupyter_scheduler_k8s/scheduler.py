@@ -47,7 +47,6 @@ from jupyter_scheduler_k8s.errors import (
     NotFound,
     RecordError,
     Rejected,
-    StorageError,
     UnsupportedQuery,
 )
 from jupyter_scheduler_k8s.records import JobRecord
@@ -207,7 +206,7 @@ class K8sScheduler(Scheduler):
         if model.idempotency_token:
             await self._refuse_known_token(record)
 
-        try:
+        async with self.backend.pending.noted(record) as note:
             placement, _ = await all_or_nothing(
                 self.backend.placement(),
                 self.storage.upload_tree(names.input_prefix(record.job_id), tree),
@@ -217,30 +216,18 @@ class K8sScheduler(Scheduler):
             manifest = manifests.job_manifest(
                 record, config, resources=resources, placement=placement, credentials=credentials
             )
-        except StorageError:
-            # An upload that fails leaves nothing.
-            raise
-        except BaseException:
-            await self._discard(record.job_id)
-            raise
-        try:
-            with self.backend.cache.writing() as write:
-                write.put(await asyncio.to_thread(self._create, manifest, record))
-        except ClusterUnavailable as error:
-            # Its inputs stay, because the Job may exist all the same.
-            raise ClusterUnavailable(
-                f"{error} The job may have been created: look for it in the list before you try"
-                " again."
-            ) from error
-        except Rejected as error:
-            await self._discard(record.job_id)
-            asked = resources.described()
-            raise Rejected(
-                f"{error} The job asked for {asked}." if asked else str(error)
-            ) from error
-        except BaseException:
-            await self._discard(record.job_id)
-            raise
+            await note.before_create()
+            try:
+                with self.backend.cache.writing() as write:
+                    write.put(await asyncio.to_thread(self._create, manifest, record))
+            except ClusterUnavailable as error:
+                raise ClusterUnavailable(
+                    f"{error} The job may have been created: look for it in the list before you"
+                    " try again."
+                ) from error
+            except Rejected as error:
+                asked = resources.described()
+                raise Rejected(f"{error} {asked}".strip()) from error
         return record.job_id
 
     async def update_job(self, job_id: str, model: UpdateJob) -> None:
@@ -358,13 +345,6 @@ class K8sScheduler(Scheduler):
         except NotFound:
             return
         raise IdempotencyTokenError(record.idempotency_token or record.job_id)
-
-    async def _discard(self, job_id: str) -> None:
-        """Remove the files of a job that was refused; the refusal is what the user must see."""
-        try:
-            await self.storage.delete_prefix(names.job_prefix(job_id))
-        except BackendError as error:
-            self.log.warning("The files of the refused job %s remain in S3: %s", job_id, error)
 
     async def _record(self, job_id: str) -> JobRecord:
         await self.backend.synced()

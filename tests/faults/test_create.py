@@ -21,6 +21,7 @@ from jupyter_scheduler_k8s.errors import (
     Forbidden,
     Rejected,
 )
+from jupyter_scheduler_k8s.pending import PendingInputs
 from jupyter_scheduler_k8s.storage import Storage
 from support.cached import Clock
 
@@ -55,6 +56,14 @@ class Case:
             random=lambda: 0.5,
         )
         backend.__dict__["storage"] = Storage(bucket="files", store=self.store)
+        self.pending_clock = Clock()
+        backend.pending = PendingInputs(
+            client=backend.client,
+            storage=lambda: backend.storage,
+            owner="somebody",
+            log=backend.log,
+            clock=self.pending_clock,
+        )
 
     def create(self, **asked: Any) -> str:
         model = CreateJob(
@@ -62,8 +71,8 @@ class Case:
         )
         return asyncio.run(self.scheduler.create_job(model))
 
-    def keys(self) -> list[str]:
-        return sorted(meta["path"] for page in self.store.list() for meta in page)
+    def keys(self, prefix: str = "jobs/") -> list[str]:
+        return sorted(meta["path"] for page in self.store.list(prefix) for meta in page)
 
     def job_ids(self) -> list[str]:
         labels = [job["metadata"]["labels"] for job in self.api.things("jobs")]

@@ -7,6 +7,7 @@ changed their shape between releases, so requests go through its connection
 pool, which all releases since 33 have under the same name.
 """
 
+import hashlib
 import json
 import os
 import threading
@@ -86,6 +87,22 @@ class Connection:
     def address(self) -> str:
         """The API's URL, once it is known, for messages."""
         return self._address
+
+    def fingerprint(self) -> str:
+        """What tells this cluster from others: its address and its certificate authority.
+
+        The address alone is the same in many clusters, seen from their pods.
+
+        Raises:
+            ConfigurationError: see `target`.
+        """
+        target = self.target()
+        authority = target.configuration.ssl_ca_cert
+        try:
+            known = Path(authority).read_bytes() if authority else b""
+        except OSError:
+            known = b""
+        return hashlib.sha256(target.address.encode() + b"\0" + known).hexdigest()
 
     def reload(self) -> None:
         """Forget the credentials, so that the next request loads them again."""

@@ -1,0 +1,263 @@
+"""Inputs in S3 whose Job may not exist, so that none stay there without a record.
+
+A note is stored before the first input and struck off when it is known what
+became of them: the Job exists, or the inputs are removed. A server that dies in
+between, or doesn't hear whether its Job was created, leaves its note; whoever
+finds one that nobody has renewed for a while asks the cluster, and removes the
+inputs that no Job has.
+
+Notes lie under a key made of cluster, namespace and owner, because buckets are
+shared: only who can see the Jobs may say that one is missing.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from logging import Logger
+from typing import Protocol
+
+from jupyter_scheduler.exceptions import IdempotencyTokenError, SchedulerError
+
+from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.cluster import ClusterClient
+from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound, StorageError
+from jupyter_scheduler_k8s.storage import Storage
+
+# A note is renewed this often while its upload lasts,
+RENEW_SECONDS = 60.0
+# and is nobody's any more when it is this old, by S3's clock.
+ABANDONED_SECONDS = 300.0
+
+
+class Record(Protocol):
+    """What a note says of a job."""
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+
+    @property
+    def object_name(self) -> str:
+        """The name of its Job."""
+
+
+class Note:
+    """One job's note, while its inputs are stored and its Job is created."""
+
+    def __init__(self, storage: Storage, key: str, clock: Callable[[], float]) -> None:
+        self._storage = storage
+        self._key = key
+        self._clock = clock
+        self._written = 0.0
+        self.creating = False
+
+    async def write(self) -> None:
+        """Store it, or make it new again."""
+        await self._storage.put_bytes(self._key, b"")
+        self._written = self._clock()
+
+    async def keep_new(self) -> None:
+        """Renew it until cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            # One that failed is followed by the next, long before it counts.
+            with contextlib.suppress(StorageError):
+                await self.write()
+
+    async def before_create(self) -> None:
+        """Make sure that it still stands; from now on only the cluster's refusal ends it.
+
+        Raises:
+            StorageError: this machine slept so long that the inputs were cleared away.
+        """
+        if self._clock() - self._written > ABANDONED_SECONDS / 2:
+            if not await self._storage.list(_folder_of(self._key)):
+                raise StorageError(
+                    "The inputs took too long to store and were cleared away: try again."
+                )
+            await self.write()
+        self.creating = True
+
+
+class PendingInputs:
+    """The notes of one owner, and the thread that clears away what abandoned ones stand for.
+
+    The thread waits for work; it looks at the bucket once when it starts, and
+    again only when a note that it saw there, or was told of, may be abandoned.
+    """
+
+    def __init__(
+        self,
+        *,
+        client: ClusterClient,
+        storage: Callable[[], Storage],
+        owner: str,
+        log: Logger,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            client: asked whether a Job exists.
+            storage: the bucket; called when it is first needed.
+            owner: whose notes these are.
+            log: where what can't be done is said.
+            clock: seconds, of a clock that goes on while the machine sleeps.
+        """
+        self._client = client
+        self._storage = storage
+        self._owner = owner
+        self._log = log
+        self._clock = clock
+        # A note to strike off, a time to look, or the end.
+        self._work: queue.SimpleQueue[str | float | None] = queue.SimpleQueue()
+        self._due: float | None = None
+        self._thread = threading.Thread(target=self._run, name="pending-inputs", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; once."""
+        self._work.put(self._clock())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after what it is doing."""
+        self._work.put(None)
+
+    @contextlib.asynccontextmanager
+    async def noted(self, record: Record) -> AsyncIterator[Note]:
+        """Keep a note of a job's inputs while the body stores them and creates its Job.
+
+        The body awaits the note's `before_create` just before the create. Where
+        it fails, the inputs and the note are removed, unless the Job may have
+        been created all the same.
+
+        Raises:
+            BackendError: S3 can't be written to, or what the body raised.
+        """
+        key = await asyncio.to_thread(self._key, record)
+        note = Note(self._storage(), key, self._clock)
+        renewal = None
+        try:
+            await note.write()
+            renewal = asyncio.create_task(note.keep_new())
+            yield note
+        except StorageError:
+            # What S3 didn't take needs no removing, and a removal would wait for S3 again.
+            self._work.put(key)
+            raise
+        except BaseException as error:
+            refused = isinstance(error, (SchedulerError, IdempotencyTokenError))
+            refused = refused and not isinstance(error, ClusterUnavailable)
+            if note.creating and not refused:
+                self._work.put(self._clock() + ABANDONED_SECONDS)
+            else:
+                await self._discard(record.job_id, key)
+            raise
+        else:
+            self._work.put(key)
+        finally:
+            if renewal is not None:
+                renewal.cancel()
+
+    async def _discard(self, job_id: str, key: str) -> None:
+        """Remove the files of a job that was refused; the refusal is what the user must see."""
+        try:
+            await self._storage().delete_prefix(names.job_prefix(job_id))
+            await self._storage().delete_prefix(_folder_of(key))
+        except BackendError as error:
+            self._log.warning("The files of the refused job %s remain in S3: %s", job_id, error)
+            self._work.put(self._clock() + ABANDONED_SECONDS)
+
+    def sweep(self) -> float | None:
+        """Clear away what abandoned notes stand for. Blocking.
+
+        Returns:
+            The seconds until the next note may be abandoned; None where there is none.
+
+        Raises:
+            BackendError: the cluster or S3 didn't answer; nothing is lost, the notes stay.
+        """
+        return asyncio.run(self._sweep())
+
+    async def _sweep(self) -> float | None:
+        storage, folder = self._storage(), self._folder()
+        if not await storage.list(folder):
+            return None
+        # S3's own clock says how old the others are.
+        now_key = f"{folder}now/"
+        await storage.put_bytes(f"{now_key}now", b"")
+        found = await storage.list(folder)
+        await storage.delete_prefix(now_key)
+        now = max(note.modified for note in found)
+        waits = []
+        for note in found:
+            job_id, _, object_name = note.key.removeprefix(folder).partition("/")
+            age = now - note.modified
+            if job_id == "now":
+                continue
+            if age < ABANDONED_SECONDS:
+                waits.append(ABANDONED_SECONDS - age)
+                continue
+            if not await asyncio.to_thread(self._exists, job_id, object_name):
+                removed = await storage.delete_prefix(names.job_prefix(job_id))
+                self._log.info(
+                    "Removed %d files of the job %s, which was never created.", removed, job_id
+                )
+            await storage.delete_prefix(_folder_of(note.key))
+        return min(waits, default=None)
+
+    def _exists(self, job_id: str, object_name: str) -> bool:
+        try:
+            job = self._client.get_job(object_name)
+        except NotFound:
+            return False
+        # Another job may have the token, and so the name.
+        labels = job["metadata"].get("labels") or {}
+        return bool(labels.get(names.JOB_ID_LABEL) == job_id)
+
+    def _folder(self) -> str:
+        connection = self._client.connection
+        scope = "\0".join((connection.fingerprint(), self._client.namespace, self._owner))
+        return names.pending_prefix(hashlib.sha256(scope.encode()).hexdigest()[:20])
+
+    def _key(self, record: Record) -> str:
+        return f"{self._folder()}{record.job_id}/{record.object_name}"
+
+    def _run(self) -> None:
+        while True:
+            wait = None if self._due is None else max(self._due - self._clock(), 0)
+            try:
+                work = self._work.get(timeout=wait)
+            except queue.Empty:
+                self._due = None
+                self._swept()
+                continue
+            if work is None:
+                return
+            if isinstance(work, str):
+                self._strike(work)
+            else:
+                self._due = work if self._due is None else min(self._due, work)
+
+    def _swept(self) -> None:
+        try:
+            wait = self.sweep()
+        except BackendError as error:
+            self._log.warning("Input files that belong to no job were not looked for: %s", error)
+            wait = ABANDONED_SECONDS
+        if wait is not None:
+            self._due = self._clock() + wait
+
+    def _strike(self, key: str) -> None:
+        try:
+            asyncio.run(self._storage().delete_prefix(_folder_of(key)))
+        except BackendError:
+            # The next sweep finds that there is nothing else to do.
+            self._due = self._due or self._clock() + ABANDONED_SECONDS
+
+
+def _folder_of(key: str) -> str:
+    return key.rpartition("/")[0] + "/"
