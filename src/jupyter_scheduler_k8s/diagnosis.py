@@ -80,6 +80,11 @@ def never_began(pod: Mapping[str, Any]) -> Diagnosis:
     )
 
 
+def kept_refusal(job: Mapping[str, Any]) -> Diagnosis | None:
+    """Why this Job was given no pod, if that was written down and no pod came since."""
+    return _diagnosis(objects.annotations(job).get(names.WAITING_ANNOTATION))
+
+
 def is_kept(job: Mapping[str, Any]) -> bool:
     """Whether the Job says itself why it failed, so that its pods may go."""
     return _kept_diagnosis(job) is not None
@@ -282,7 +287,11 @@ def remark(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> str | N
 
 
 def _kept_diagnosis(job: Mapping[str, Any]) -> Diagnosis | None:
-    found = objects.json_object(objects.annotations(job).get(names.DIAGNOSIS_ANNOTATION))
+    return _diagnosis(objects.annotations(job).get(names.DIAGNOSIS_ANNOTATION))
+
+
+def _diagnosis(annotation: object) -> Diagnosis | None:
+    found = objects.json_object(annotation)
     try:
         return Diagnosis(Category[found["category"]], str(found["summary"]), str(found["hint"]))
     except KeyError:

@@ -23,6 +23,8 @@ POD_JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 JOB_DATA_ANNOTATION = f"{GROUP}/job-data"
 DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
+# Why the Job has no pod, while it has none.
+WAITING_ANNOTATION = f"{GROUP}/waiting"
 END_ANNOTATION = f"{GROUP}/end"
 
 FILES_CONTAINER = "files"

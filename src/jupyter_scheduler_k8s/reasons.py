@@ -8,22 +8,23 @@ class Category(IntEnum):
     """Why a job failed or waits, in the order of what explains most."""
 
     STOPPED = 0
-    UNSCHEDULABLE = 1
-    IMAGE = 2
-    CONTAINER = 3
-    EVICTED = 4
-    DISRUPTED = 5
-    OUT_OF_MEMORY = 6
-    DEADLINE = 7
-    KERNEL_MISSING = 8
-    NOTEBOOK_INVALID = 9
-    CELL_ERROR = 10
-    KERNEL_DIED = 11
-    INPUTS = 12
-    OUTPUTS = 13
-    TERMINATED = 14
-    ALREADY_STARTED = 15
-    UNKNOWN = 16
+    REFUSED = 1
+    UNSCHEDULABLE = 2
+    IMAGE = 3
+    CONTAINER = 4
+    EVICTED = 5
+    DISRUPTED = 6
+    OUT_OF_MEMORY = 7
+    DEADLINE = 8
+    KERNEL_MISSING = 9
+    NOTEBOOK_INVALID = 10
+    CELL_ERROR = 11
+    KERNEL_DIED = 12
+    INPUTS = 13
+    OUTPUTS = 14
+    TERMINATED = 15
+    ALREADY_STARTED = 16
+    UNKNOWN = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,24 @@ def sentence(text: str) -> str:
     """What Kubernetes says, as one sentence of 300 characters at most."""
     short = " ".join(text.split())[:300].rstrip(" .")
     return f"{short}." if short else "no reason is given."
+
+
+def refusal(said: str) -> tuple[str, str]:
+    """What an admission controller's refusal means, and what to do; `said` is its message."""
+    text = sentence(said)
+    if "exceeded quota" in said:
+        return (
+            f"The namespace's quota is used up: {text}",
+            "Ask for less, delete jobs that are no longer needed, or have the quota raised.",
+        )
+    if "failed quota" in said:
+        return (
+            f"The namespace's quota wants every job to state what it needs: {text}",
+            "Give the job CPU and memory.",
+        )
+    if "violates PodSecurity" in said:
+        return (
+            f"The namespace's Pod Security Standard doesn't allow this pod: {text}",
+            "Change the pod's settings, or the namespace's standard.",
+        )
+    return f"Kubernetes refused the request: {text}", ""

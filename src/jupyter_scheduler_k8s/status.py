@@ -11,7 +11,7 @@ from typing import Any
 from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, remark
+from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, kept_refusal, remark
 from jupyter_scheduler_k8s.reasons import Category
 from jupyter_scheduler_k8s.waiting import waiting_reason
 
@@ -70,7 +70,11 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
         return JobState(status=Status.IN_PROGRESS, start_time=start_time)
     waiting = objects.newest_first(pods)
     if not waiting:
-        return JobState(status=Status.CREATED)
+        refused = kept_refusal(job)
+        return JobState(
+            status=Status.QUEUED if refused else Status.CREATED,
+            message=refused.message if refused else None,
+        )
     found = waiting_reason(waiting[0])
     patient = now - objects.seconds(waiting[0]["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
     return JobState(status=Status.QUEUED, message=found.message if found and not patient else None)

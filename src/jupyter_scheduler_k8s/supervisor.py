@@ -1,7 +1,7 @@
 """What a server does for runs beside answering requests, in one thread for all of them.
 
-- A run that can't begin (no node, no image, a container that can't start) is
-  ended when its time is up: Kubernetes would let it wait for ever.
+- A run that can't begin (no node, no image, a container that can't start, a pod
+  that is refused) is ended when its time is up: Kubernetes would let it wait for ever.
 - Why a run failed is written onto its Job, because pods don't last.
 
 Everything is read off the mirror and may be done twice, by two servers or after
@@ -21,7 +21,8 @@ from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
 from jupyter_scheduler_k8s.cluster.slim import belongs_to
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 from jupyter_scheduler_k8s.reasons import Diagnosis
-from jupyter_scheduler_k8s.waiting import is_hopeless, waiting_reason
+from jupyter_scheduler_k8s.status import PATIENCE_SECONDS
+from jupyter_scheduler_k8s.waiting import is_hopeless, refused_reason, waiting_reason
 
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
@@ -109,8 +110,12 @@ class Supervisor:
         job, pods = found
         if objects.condition(job, "Complete", "Failed", "FailureTarget"):
             self._keep_diagnosis(job)
-        elif pods and diagnosis.end_reason(job) is None:
+        elif diagnosis.end_reason(job) is not None:
+            return
+        elif pods:
             self._end_if_overdue(job, objects.newest_first(pods)[0])
+        else:
+            self._look_for_refusal(job)
 
     def _keep_diagnosis(self, job: Mapping[str, Any]) -> None:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
@@ -144,6 +149,28 @@ class Supervisor:
             self._end(job, diagnosis.diagnose(job, [pod]))
         elif not self._has_begun(job):
             self._end(job, diagnosis.never_began(pod))
+
+    def _look_for_refusal(self, job: Mapping[str, Any]) -> None:
+        """Of a Job without a pod, events alone say why: read when it is worth saying, and last."""
+        created = objects.seconds(job["metadata"]["creationTimestamp"])
+        now = self._wall_clock()
+        first = created + min(PATIENCE_SECONDS, self._timeout)
+        if now < first:
+            self._due[job["metadata"]["name"]] = first
+            return
+        overdue = now >= created + self._timeout
+        if not overdue:
+            self._due[job["metadata"]["name"]] = created + self._timeout
+        known = diagnosis.kept_refusal(job)
+        if known and not overdue:
+            return
+        events = self._client.list_events(f"involvedObject.uid={job['metadata']['uid']}")
+        why = refused_reason(events)
+        if why is not None and overdue:
+            self._end(job, why)
+        elif why is not None:
+            text = diagnosis.diagnosis_annotation(why)
+            self._patch(job, {"metadata": {"annotations": {names.WAITING_ANNOTATION: text}}})
 
     def _end(self, job: Mapping[str, Any], why: Diagnosis) -> None:
         self._patch(

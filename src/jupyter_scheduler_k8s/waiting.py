@@ -1,11 +1,11 @@
-"""Why a pod has not begun: a pure function of what it says of itself."""
+"""Why a run has not begun: pure functions of what its pod and its Job's events say."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_scheduler_k8s import objects
-from jupyter_scheduler_k8s.reasons import Category, Diagnosis, sentence
+from jupyter_scheduler_k8s.reasons import Category, Diagnosis, refusal, sentence
 
 _UNPULLABLE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -30,6 +30,23 @@ def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
         if reason in _UNSTARTABLE:
             return _unstartable(objects.image_of(pod, container), message)
     return None
+
+
+def refused_reason(events: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
+    """Why a Job has no pod, by the last word that its events have on it."""
+    failed = [event for event in events if event.get("reason") == "FailedCreate"]
+    if not failed:
+        return None
+    last = max(failed, key=lambda event: str(event.get("lastTimestamp") or ""))
+    said = str(last.get("message") or "")
+    said = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", said)
+    if found := re.search(r'serviceaccount "([^"]+)" not found', said):
+        return Diagnosis(
+            Category.REFUSED,
+            f"The service account {found[1]} is not in the namespace.",
+            "Create it, or change K8S_SERVICE_ACCOUNT.",
+        )
+    return Diagnosis(Category.REFUSED, *refusal(said))
 
 
 def is_hopeless(pod: Mapping[str, Any]) -> bool:

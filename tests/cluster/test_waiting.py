@@ -128,3 +128,30 @@ def test_a_namespace_with_a_quota_works(
     )
 
     assert [plain["status"], asked["status"]] == ["COMPLETED", "COMPLETED"]
+
+
+def test_a_quota_that_is_used_up_is_named(
+    start_server: StartServer, quota_namespace: dict[str, str], cluster: dict[str, str]
+) -> None:
+    there = Kubectl(cluster, quota_namespace["K8S_NAMESPACE"])
+    there.run("patch", "quota", "everything", "-p", '{"spec": {"hard": {"pods": "0"}}}')
+    server = start_server(changes=quota_namespace | {"K8S_SCHEDULING_TIMEOUT": "4"})
+    write(server, "n.ipynb", "1")
+
+    job = ended(server, create(server, "n.ipynb"))
+
+    assert job["status"] == "FAILED"
+    assert job["status_message"].startswith("The namespace's quota is used up: exceeded quota")
+
+
+def test_a_pod_that_the_namespace_forbids_is_told(start_server: StartServer) -> None:
+    server = start_server(
+        flags=("--K8sConfig.run_as_user=0",), changes={"K8S_SCHEDULING_TIMEOUT": "4"}
+    )
+    write(server, "n.ipynb", "1")
+
+    job = ended(server, create(server, "n.ipynb"))
+
+    assert job["status"] == "FAILED"
+    assert "Pod Security Standard doesn't allow this pod" in job["status_message"]
+    assert "runAsUser=0" in job["status_message"]

@@ -440,8 +440,11 @@ def _matches(thing: Thing, query: Mapping[str, str]) -> bool:
         key, value = part.split("=")
         if labels.get(key) != value:
             return False
-    wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    return wanted in ("", thing["metadata"]["name"])
+    path, _, wanted = query.get("fieldSelector", "").partition("=")
+    found: Any = thing
+    for part in filter(None, path.split(".")):
+        found = found.get(part, {})
+    return not path or bool(found == wanted)
 
 
 def _merge(thing: Any, patch: Any) -> Any:

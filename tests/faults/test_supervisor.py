@@ -12,6 +12,7 @@ from faults.fake_api import FakeApi, Thing
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
 from jupyter_scheduler_k8s.objects import seconds
+from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.supervisor import Supervisor
 from jupyter_scheduler_k8s.views import job_record
 
@@ -74,6 +75,12 @@ class Watched:
         if live:
             pod = self.api.put("pods", pod)
         self.cache.pods.apply("MODIFIED", pod)
+
+    def record(self) -> JobRecord:
+        """What the page shows of it."""
+        found = self.cache.get("1")
+        assert found is not None
+        return found
 
     def look(self, *, after: float = 0) -> Thing:
         """What the Job is after the supervisor looked at it, so many seconds after its creation."""
@@ -141,6 +148,66 @@ def test_a_run_that_found_a_node_in_time_goes_on(watched: Watched) -> None:
     watched.pod(phase="Running", containerStatuses=containers(notebook={"running": {}}))
 
     assert "activeDeadlineSeconds" not in watched.look(after=1000)["spec"]
+
+
+QUOTA = 'Error creating: pods "nb-job-1-x" is forbidden: exceeded quota: all, used: pods=1.'
+
+
+def refused(watched: Watched, message: str) -> None:
+    """The event that the Job controller leaves when the API server refuses its pod."""
+    (job,) = watched.api.things("jobs")
+    watched.api.put(
+        "events",
+        {
+            "metadata": {"name": "e1"},
+            "involvedObject": {"uid": job["metadata"]["uid"]},
+            "reason": "FailedCreate",
+            "message": message,
+            "lastTimestamp": CREATED,
+        },
+    )
+
+
+def test_a_job_whose_pod_is_refused_says_why_while_it_waits(watched: Watched) -> None:
+    watched.job()
+    refused(watched, QUOTA)
+    watched.look(after=29)
+    assert watched.record().status_message is None
+
+    watched.look(after=30)
+
+    record = watched.record()
+    assert record.status == "QUEUED"
+    assert str(record.status_message).startswith(
+        "The namespace's quota is used up: exceeded quota: all"
+    )
+
+
+def test_a_job_whose_pod_is_refused_for_too_long_fails_with_that_reason(watched: Watched) -> None:
+    watched.job()
+    refused(watched, QUOTA)
+    watched.look(after=30)
+
+    ended = kept(watched.look(after=300), names.END_ANNOTATION)
+
+    assert ended["category"] == "REFUSED"
+    assert ended["message"].startswith("The namespace's quota is used up")
+
+
+def test_a_job_that_got_its_pod_after_all_goes_on(watched: Watched) -> None:
+    watched.job()
+    refused(watched, QUOTA)
+    watched.look(after=30)
+    watched.pod(phase="Running", containerStatuses=containers(notebook={"running": {}}))
+
+    assert kept(watched.look(after=300), names.END_ANNOTATION) is None
+    assert watched.record().status == "IN_PROGRESS"
+
+
+def test_a_job_without_a_pod_and_without_a_word_is_waited_for(watched: Watched) -> None:
+    watched.job()
+
+    assert kept(watched.look(after=300), names.END_ANNOTATION) is None
 
 
 def test_a_notebook_container_that_never_began_ends_the_run(watched: Watched) -> None:

@@ -20,6 +20,7 @@ from jupyter_scheduler_k8s.errors import (
     NotFound,
     Rejected,
 )
+from jupyter_scheduler_k8s.reasons import refusal
 
 # Every status after which the same request may succeed unchanged. 500 is among
 # them: the API server answers it when etcd or a webhook has a bad moment, and
@@ -153,7 +154,7 @@ def as_error(failure: ApiFailure, request: Request, address: str) -> ClusterErro
                 f" account ({said})."
             )
         case 403:
-            return Rejected(_refusal(said))
+            return Rejected(" ".join(refusal(said)).strip())
         case 404 | 410:
             return NotFound(f"There is no {what} in the namespace {request.namespace}.")
         case 409:
@@ -165,22 +166,3 @@ def as_error(failure: ApiFailure, request: Request, address: str) -> ClusterErro
             )
         case _:
             return Rejected(f"Kubernetes refused to {request.verb} the {what}: {said}.")
-
-
-def _refusal(said: str) -> str:
-    if "exceeded quota" in said:
-        return (
-            f"The namespace's quota is used up: {said}. Ask for less, delete jobs that are no"
-            " longer needed, or have the quota raised."
-        )
-    if "failed quota" in said:
-        return (
-            f"The namespace's quota wants every job to state what it needs: {said}. Give the job"
-            " CPU and memory."
-        )
-    if "violates PodSecurity" in said:
-        return (
-            f"The namespace's Pod Security Standard doesn't allow this pod: {said}. Change the"
-            " pod's settings, or the namespace's standard."
-        )
-    return f"Kubernetes refused the request: {said}."
