@@ -6,11 +6,12 @@ Made when the server starts, at no cost; connected at first use.
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from logging import Logger
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_scheduler_k8s import manifests, names, records
 from jupyter_scheduler_k8s.cluster import (
@@ -35,6 +36,8 @@ from jupyter_scheduler_k8s.resources import quota_resources
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
 from jupyter_scheduler_k8s.views import job_record
+
+T = TypeVar("T")
 
 # How long a request waits for the first list of records: where it is known why
 # there is none, and where it isn't.
@@ -82,6 +85,9 @@ class Backend:
         self.pending = PendingInputs(
             client=self.client, storage=lambda: self.storage, owner=config.owner, log=log
         )
+        self._shared: Mapping[str, Any] | None = None
+        self._to_share_again = False
+        self._background = _Background()
         self._starting = threading.Lock()
         self._started = False
 
@@ -149,7 +155,8 @@ class Backend:
         """Bring what opens S3 to where the pods read it.
 
         Written with every job: so it is there although somebody deleted it, and
-        holds what is valid now.
+        holds what is valid now. What this server has written before is left to
+        `share_again`, which nobody waits for, as a pod waits for its Secret.
 
         Returns:
             The keys of the Secret; none where pods have an identity of their own
@@ -163,8 +170,22 @@ class Backend:
             data[manifests.CA_KEY] = certificates
         if data:
             secret = manifests.credentials_secret(self.config, data)
-            await asyncio.to_thread(self.client.apply_secret, secret)
+            if secret != self._shared:
+                await asyncio.to_thread(self.client.apply_secret, secret)
+            self._shared, self._to_share_again = secret, secret == self._shared
         return frozenset(data)
+
+    def share_again(self) -> None:
+        """Write, in the background, what `share_credentials` left to be written."""
+        if self._to_share_again and self._shared is not None:
+            self._background.run(self._write_again(self._shared))
+
+    async def _write_again(self, secret: Mapping[str, Any]) -> None:
+        try:
+            await asyncio.to_thread(self.client.apply_secret, secret)
+        except BackendError as error:
+            self._shared = None
+            self.log.warning("The pods' S3 credentials were not written again: %s", error)
 
     async def ended(self, record: JobRecord) -> None:
         """Wait until a run that is being ended has ended.
@@ -253,6 +274,31 @@ class _Ends:
                 if not self._waiting[name]:
                     del self._waiting[name]
         return True
+
+
+class _Background:
+    """Work that a request starts and doesn't wait for; it says itself how it failed."""
+
+    def __init__(self) -> None:
+        # The loop keeps no task alive.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+@contextmanager
+def early(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
+    """Start what the block needs later. Where the block ends without it, it is given up."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        # A failure that nobody asked for is not missed.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 async def all_or_nothing(*parts: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import TraitError, Type
 
 from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
-from jupyter_scheduler_k8s.backend import Backend, all_or_nothing
+from jupyter_scheduler_k8s.backend import Backend, early
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
@@ -202,32 +202,24 @@ class K8sScheduler(Scheduler):
         record = self._new_record(model)
         # Refuses what is too large before anything is stored.
         records.job_data(record)
-        tree = await asyncio.to_thread(self._stage, model)
-        if model.idempotency_token:
-            await self._refuse_known_token(record)
-
-        async with self.backend.pending.noted(record) as note:
-            placement, _ = await all_or_nothing(
-                self.backend.placement(),
-                self.storage.upload_tree(names.input_prefix(record.job_id), tree),
-            )
-            # After the upload, which has shown that they are right: the Secret is that of all jobs.
-            credentials = await self.backend.share_credentials()
-            manifest = manifests.job_manifest(
-                record, config, resources=resources, placement=placement, credentials=credentials
-            )
-            await note.before_create()
-            try:
-                with self.backend.cache.writing() as write:
-                    write.put(await asyncio.to_thread(self._create, manifest, record))
-            except ClusterUnavailable as error:
-                raise ClusterUnavailable(
-                    f"{error} The job may have been created: look for it in the list before you"
-                    " try again."
-                ) from error
-            except Rejected as error:
-                asked = resources.described()
-                raise Rejected(f"{error} {asked}".strip()) from error
+        with early(self.backend.placement()) as placement:
+            tree = await asyncio.to_thread(self._stage, model)
+            if model.idempotency_token:
+                await self._refuse_known_token(record)
+            async with self.backend.pending.noted(record) as note:
+                await self.storage.upload_tree(names.input_prefix(record.job_id), tree)
+                # After the upload, which has shown that they are right: all jobs use this Secret.
+                credentials = await self.backend.share_credentials()
+                manifest = manifests.job_manifest(
+                    record,
+                    config,
+                    resources=resources,
+                    placement=await placement,
+                    credentials=credentials,
+                )
+                await note.before_create()
+                await self._create(manifest, record, resources)
+        self.backend.share_again()
         return record.job_id
 
     async def update_job(self, job_id: str, model: UpdateJob) -> None:
@@ -325,7 +317,22 @@ class K8sScheduler(Scheduler):
             notebooks.check_notebook(tree.notebook, file.read())
         return tree
 
-    def _create(self, manifest: dict[str, Any], record: JobRecord) -> dict[str, Any]:
+    async def _create(
+        self, manifest: dict[str, Any], record: JobRecord, resources: Resources
+    ) -> None:
+        """Create the Job, and show it."""
+        try:
+            with self.backend.cache.writing() as write:
+                write.put(await asyncio.to_thread(self._create_once, manifest, record))
+        except ClusterUnavailable as error:
+            raise ClusterUnavailable(
+                f"{error} The job may have been created: look for it in the list before you try"
+                " again."
+            ) from error
+        except Rejected as error:
+            raise Rejected(f"{error} {resources.described()}".strip()) from error
+
+    def _create_once(self, manifest: dict[str, Any], record: JobRecord) -> dict[str, Any]:
         """Create the Job. Blocking.
 
         A create that timed out may have taken effect, so one that finds the Job
