@@ -55,6 +55,10 @@ test-cluster: environment cluster test-images ## tests on the local cluster
 .PHONY: test
 test: lint test-unit test-lowest test-cluster ## everything that CI runs
 
+.PHONY: chaos
+chaos: environment cluster ## 200 runs while servers and containers are killed; COUNT= and SEED= change that
+	@PYTHONPATH=local-dev:tests $(RUN) python -m chaos --count $(or $(COUNT),200) --seed $(or $(SEED),1)
+
 .PHONY: wheel
 wheel: environment ## build the package
 	@$(UV) build --quiet --out-dir dist && ls dist
