@@ -187,6 +187,14 @@ class Store:
 
         await self._patiently(attempt, f"store {key}", patience)
 
+    async def delete(self, key: str, patience: Patience) -> None:
+        """Delete one object."""
+
+        async def attempt() -> None:
+            await obstore.delete_async(self._store, key)
+
+        await self._patiently(attempt, f"delete {key}", patience)
+
     async def put_new(self, key: str, content: bytes, patience: Patience) -> None:
         """Store `content`, of no other's making, under a key that nobody has used.
 

@@ -21,6 +21,9 @@ OWNER_LABEL = f"{GROUP}/owner"
 # Set by Kubernetes on the pods of a Job.
 POD_JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
+# On what `doctor` makes, which is no record and carries none of the labels above.
+CHECK_LABEL = f"{GROUP}/check"
+
 JOB_DATA_ANNOTATION = f"{GROUP}/job-data"
 DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
 # Why the Job has no pod, while it has none.
@@ -48,6 +51,11 @@ _UNSAFE_IN_KEY = re.compile("[\x00-\x1f\x7f%\\\\\ufffe\uffff]")
 def job_name(job_id: str) -> str:
     """The name of the Kubernetes Job that runs, and is, the job `job_id`."""
     return f"nb-job-{job_id}"
+
+
+def check_job_name(check_id: str) -> str:
+    """The name of the Job that `doctor` makes."""
+    return f"nb-check-{check_id}"
 
 
 def token_job_name(owner: str, token: str) -> str:

@@ -100,6 +100,36 @@ class ClusterClient:
             except AlreadyExists:
                 return
 
+    def has_namespace(self) -> bool | None:
+        """Whether the namespace exists; None where this server may not know."""
+        path = f"/api/v1/namespaces/{self.namespace}"
+        try:
+            self._json("get", "namespaces", "GET", path, name=self.namespace)
+        except Forbidden:
+            return None
+        except NotFound:
+            return False
+        return True
+
+    def may(self, verb: str, group: str, resource: str) -> bool:
+        """Whether this server has a right in the namespace."""
+        resource, _, subresource = resource.partition("/")
+        attributes = {
+            "namespace": self.namespace,
+            "verb": verb,
+            "group": group,
+            "resource": resource,
+            "subresource": subresource,
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        found = self._json("create", "selfsubjectaccessreviews", "POST", path, body=review)
+        return bool((found.get("status") or {}).get("allowed"))
+
     def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Job and return it as the API has it.
 
