@@ -59,10 +59,15 @@ test: lint test-unit test-lowest test-cluster ## everything that CI runs
 chaos: environment cluster ## 200 runs while servers and containers are killed; COUNT= and SEED= change that
 	@PYTHONPATH=local-dev:tests $(RUN) python -m chaos --count $(or $(COUNT),200) --seed $(or $(SEED),1)
 
+.PHONY: mutants
+mutants: $(UV) ## change the code that decides, a little at a time, and see that tests notice
+	@$(RUN) --group mutants mutmut run
+	@$(RUN) --group mutants python tests/mutants.py
+
 .PHONY: wheel
 wheel: environment ## build the package
 	@$(UV) build --quiet --out-dir dist && ls dist
 
 .PHONY: clean
 clean: cluster-down ## stop the cluster and remove what was built here
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache mutants dist
