@@ -18,6 +18,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 SCHEDULER_FLAG = "--SchedulerApp.scheduler_class=jupyter_scheduler_k8s.K8sScheduler"
+# The stock scheduler, whose jobs run on Kubernetes all the same.
+EXECUTION_MANAGER_FLAG = (
+    "--Scheduler.execution_manager_class=jupyter_scheduler_k8s.K8sExecutionManager"
+)
 
 _START_SECONDS = 60
 
@@ -76,7 +80,12 @@ class LabServer:
 
 @contextmanager
 def running(
-    root_dir: Path, *, home: Path, environment: Mapping[str, str], flags: tuple[str, ...] = ()
+    root_dir: Path,
+    *,
+    home: Path,
+    environment: Mapping[str, str],
+    flags: tuple[str, ...] = (),
+    mode: str = SCHEDULER_FLAG,
 ) -> Iterator[LabServer]:
     """A JupyterLab server on a free port of this machine, until the block ends.
 
@@ -85,11 +94,12 @@ def running(
         home: its HOME: settings, state and log go there, nothing to the caller's own.
         environment: its environment variables, beside HOME.
         flags: more of its command line.
+        mode: the flag that says what of it is ours.
 
     Raises:
         RuntimeError: it doesn't start; the text has the end of its log.
     """
-    server = start(root_dir, home=home, environment=environment, flags=flags)
+    server = start(root_dir, home=home, environment=environment, flags=flags, mode=mode)
     try:
         yield server
     finally:
@@ -97,7 +107,12 @@ def running(
 
 
 def start(
-    root_dir: Path, *, home: Path, environment: Mapping[str, str], flags: tuple[str, ...] = ()
+    root_dir: Path,
+    *,
+    home: Path,
+    environment: Mapping[str, str],
+    flags: tuple[str, ...] = (),
+    mode: str = SCHEDULER_FLAG,
 ) -> LabServer:
     """Start a server and wait until it answers; see `running`."""
     port, token = _free_port(), secrets.token_hex(24)
@@ -113,7 +128,7 @@ def start(
         f"--ServerApp.port={port}",
         "--ServerApp.port_retries=0",
         f"--ServerApp.root_dir={root_dir}",
-        SCHEDULER_FLAG,
+        mode,
         *flags,
     ]
     with log.open("ab") as output:

@@ -50,7 +50,9 @@ _END_SECONDS = GRACE_SECONDS + 30
 class Backend:
     """What the scheduler, the downloads and the sessions of one server share."""
 
-    def __init__(self, *, config: K8sConfig, log: Logger) -> None:
+    def __init__(self, *, config: K8sConfig, log: Logger, selector: str = "") -> None:
+        """`selector` selects, by labels, the records to mirror: by default, the owner's."""
+        self._mirrors_all = not selector
         self.config = config
         self.log = log
         self.client = ClusterClient(config.namespace)
@@ -66,7 +68,7 @@ class Backend:
                     self.client.connection,
                     namespace=config.namespace,
                     resource=resource,
-                    label_selector=records.selector(config.owner),
+                    label_selector=selector or records.selector(config.owner),
                 ),
                 sink,
                 log=log,
@@ -110,7 +112,8 @@ class Backend:
             if not self._started:
                 self._started = True
                 self._supervisor.start()
-                self.pending.start()
+                if self._mirrors_all:
+                    self.pending.start()
         for reflector in self._reflectors:
             reflector.start()
 

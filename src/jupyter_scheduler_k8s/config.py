@@ -135,6 +135,10 @@ class K8sConfig(LoggingConfigurable):
             )
         return value
 
+    def effective(self) -> dict[str, Any]:
+        """The value of each setting, wherever it comes from: what `K8sConfig(**values)` takes."""
+        return {name: getattr(self, name) for name in self.class_own_traits(config=True)}
+
     def pull_policy(self, image: str, context: str | None) -> str:
         """The pull policy of `image`, given the active kubeconfig context (None in a cluster)."""
         if image != self.image:

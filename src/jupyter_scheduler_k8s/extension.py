@@ -1,29 +1,50 @@
-"""The server extension: puts our parts into a server whose scheduler is ours.
+"""The server extension: puts our parts into a server whose scheduler, or execution
+manager, is ours.
 
 Extensions load in the order of their names, so this one comes after
-jupyter_scheduler and finds what that put into the server's settings. With
-another scheduler it changes nothing.
+jupyter_scheduler and finds what that put into the server's settings. Elsewhere it
+changes nothing, and says so where a setting suggests that it should.
 """
 
 from typing import Any
 
+from jupyter_scheduler.scheduler import BaseScheduler, Scheduler
+from traitlets import TraitError
+
+from jupyter_scheduler_k8s import combinations
+from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.downloads import K8sJobFilesManager
-from jupyter_scheduler_k8s.errors import ConfigurationError
+from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError
+from jupyter_scheduler_k8s.executors import FullModeExecutionManager, K8sExecutionManager
 from jupyter_scheduler_k8s.scheduler import K8sScheduler
+from jupyter_scheduler_k8s.stock.caretaker import Caretaker
 
 
 def load(server: Any) -> None:
-    """Replace upstream's download of job files, whose forked process hangs beside obstore.
+    """Look at which parts of the running server are ours.
 
     Args:
         server: the running `jupyter_server.serverapp.ServerApp`.
     """
-    settings = server.web_app.settings
-    scheduler = settings.get("scheduler")
-    if not isinstance(scheduler, K8sScheduler):
-        return
-    # Upstream's annotation asks for a class where its code takes an instance.
-    settings["job_files_manager"] = K8sJobFilesManager(scheduler=scheduler)  # type: ignore[arg-type]
+    scheduler = server.web_app.settings.get("scheduler")
+    if isinstance(scheduler, K8sScheduler):
+        _load_full_mode(server, scheduler)
+    elif manager := _execution_manager(scheduler):
+        _load_execution_manager_only(server, scheduler, manager)
+    elif scheduler is None and combinations.names_no_database(server.config):
+        server.log.error("Notebook jobs are off: %s", combinations.NO_DATABASE)
+    elif sentence := combinations.misplaced(server.config, full_mode=False):
+        server.log.error("Notebook jobs don't run on Kubernetes: %s", sentence)
+
+
+def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
+    # One public name in both modes, but not the same can be done in both.
+    if scheduler.execution_manager_class is K8sExecutionManager:
+        scheduler.execution_manager_class = FullModeExecutionManager
+    # Upstream's download forks a process, which hangs beside obstore; its
+    # annotation asks for a class where its code takes an instance.
+    manager = K8sJobFilesManager(scheduler=scheduler)  # type: ignore[arg-type]
+    server.web_app.settings["job_files_manager"] = manager
     try:
         backend = scheduler.backend
     except ConfigurationError as error:
@@ -37,3 +58,32 @@ def load(server: Any) -> None:
     )
     # Importing the Kubernetes client takes long enough to be felt at start-up.
     server.io_loop.call_later(1, backend.warm_up)
+
+
+def _execution_manager(scheduler: object) -> type[K8sExecutionManager] | None:
+    """The execution manager of a scheduler, where that is ours and the scheduler isn't."""
+    found = getattr(scheduler, "execution_manager_class", None)
+    if isinstance(scheduler, BaseScheduler) and isinstance(found, type):
+        return found if issubclass(found, K8sExecutionManager) else None
+    return None
+
+
+def _load_execution_manager_only(
+    server: Any, scheduler: Scheduler, manager: type[K8sExecutionManager]
+) -> None:
+    try:
+        combinations.refuse_misplaced(scheduler.config, full_mode=False)
+        config = K8sConfig(parent=scheduler)
+        config.require_bucket()
+    except (BackendError, TraitError) as error:
+        manager.configure({}, trouble=str(error))
+        server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
+        return
+    manager.configure(config.effective())
+    server.log.info(
+        "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s;"
+        " their records are in jupyter-scheduler's database.",
+        config.namespace,
+        config.s3_bucket,
+    )
+    Caretaker(scheduler=scheduler, config=config, log=server.log).start()

@@ -35,7 +35,7 @@ from jupyter_scheduler.scheduler import Scheduler
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import TraitError, Type
 
-from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
+from jupyter_scheduler_k8s import combinations, manifests, names, notebooks, records, staging
 from jupyter_scheduler_k8s.backend import Backend, early
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
@@ -60,7 +60,7 @@ class K8sScheduler(Scheduler):
     """Runs notebook jobs as Kubernetes Jobs, which are also their records."""
 
     execution_manager_class = Type(
-        "jupyter_scheduler_k8s.executors.K8sExecutionManager",
+        "jupyter_scheduler_k8s.executors.FullModeExecutionManager",
         klass="jupyter_scheduler.executors.ExecutionManager",
         config=True,
         help="The execution manager class, which says what jobs can do.",
@@ -95,6 +95,7 @@ class K8sScheduler(Scheduler):
         Raises:
             ConfigurationError: a setting can't be what it is.
         """
+        combinations.refuse_misplaced(self.config, full_mode=True)
         try:
             return Backend(config=K8sConfig(parent=self), log=self.log)
         except TraitError as error:

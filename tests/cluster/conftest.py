@@ -15,7 +15,7 @@ import pytest
 from cluster.pods import Pods
 from cluster.support import Bucket, Kubectl, create, ended
 from local_lab.environment import cluster_environment
-from local_lab.server import LabServer, running
+from local_lab.server import SCHEDULER_FLAG, LabServer, running
 
 
 @pytest.fixture(scope="session")
@@ -73,13 +73,22 @@ def start_server(
         started: list[LabServer] = []
 
         def start(
-            *, flags: tuple[str, ...] = (), changes: Mapping[str, str] | None = None
+            *,
+            flags: tuple[str, ...] = (),
+            changes: Mapping[str, str] | None = None,
+            mode: str = SCHEDULER_FLAG,
+            home: Path | None = None,
         ) -> LabServer:
             root = tmp_path / "files"
             root.mkdir(exist_ok=True)
-            home = tmp_path / f"home-{len(started)}"
             server = servers.enter_context(
-                running(root, home=home, environment=environment | dict(changes or {}), flags=flags)
+                running(
+                    root,
+                    home=home or tmp_path / f"home-{len(started)}",
+                    environment=environment | dict(changes or {}),
+                    flags=flags,
+                    mode=mode,
+                )
             )
             started.append(server)
             return server

@@ -1,5 +1,6 @@
 """A fake API server for each test, and a mirror of it."""
 
+import importlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from faults.fake_api import FakeApi
 from faults.mirrored import Mirrored
+
+# Loaded while no other thread loads anything: it hides a warning of its own imports
+# with a filter, which another thread's imports may take away.
+importlib.import_module("kubernetes.client")
 
 
 @pytest.fixture

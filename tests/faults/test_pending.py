@@ -34,7 +34,9 @@ class AgeingStore(MemoryStore):
 
     async def delete_async(self, paths: Any) -> None:
         await super().delete_async(paths)
-        self.deleted.set()
+        # The sweep at a thread's start takes away its own look at S3's clock.
+        if not str(paths).endswith("/now"):
+            self.deleted.set()
 
     def list(self, prefix: str | None = None, **options: Any) -> Any:
         return self._aged(super().list(prefix, **options))

@@ -294,6 +294,21 @@ def test_what_is_created_before_the_first_lists_can_be_read() -> None:
     assert {name for name in ("a", "b") if cache.get(name)} == {"a", "b"}
 
 
+def test_a_pod_listed_before_the_jobs_belongs_to_what_was_created_earlier() -> None:
+    cache = RecordCache(simple_record, log=logging.getLogger("test"), clock=Clock())
+    job = job_object(name="a")
+    cache.put_job(job)
+    said: list[str] = []
+    cache.on_change(lambda name: said.append(_message(cache, name)))
+
+    # The two lists come over connections of their own.
+    cache.pods.replace([pod_object(name="p", job="a")], cache.pods.begin())
+    cache.jobs.replace([job], cache.jobs.begin())
+
+    assert _message(cache, "a").startswith("1 pods")
+    assert said[-1].startswith("1 pods")
+
+
 def test_objects_are_slim_and_hold_what_records_need() -> None:
     job = {
         "metadata": {

@@ -346,6 +346,9 @@ class Mirror:
 
     def _make_listed(self, stored: Sequence[Entry]) -> None:
         if not (self.jobs_listed and self.pods_listed):
+            # What was written before is there already, and lacks the half that came now.
+            for entry in stored:
+                entry.made = None
             return
         unmade = [entry for entry in self.entries.values() if entry.made is None]
         changed = {entry.name: entry for entry in (*stored, *unmade)}.values()

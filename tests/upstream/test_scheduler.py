@@ -1,3 +1,0 @@
-"""Upstream's tests of its scheduler."""
-
-from jupyter_scheduler.tests.test_scheduler import *  # noqa: F403
