@@ -51,6 +51,7 @@ test-lowest: $(UV) ## unit and fault tests with the oldest releases that pyproje
 .PHONY: test-cluster
 test-cluster: environment cluster test-images ## tests on the local cluster
 	@$(RUN) pytest -q tests/cluster
+	@$(RUN) pytest -q -c tests/upstream/pytest.ini tests/upstream
 
 .PHONY: test
 test: lint test-unit test-lowest test-cluster ## everything that CI runs

@@ -1,0 +1,3 @@
+"""Upstream's tests of its scheduler."""
+
+from jupyter_scheduler.tests.test_scheduler import *  # noqa: F403
