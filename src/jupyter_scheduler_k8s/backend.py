@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import cached_property
 from logging import Logger
 from typing import Any, TypeVar
+from uuid import uuid4
 
-from jupyter_scheduler_k8s import manifests, names, records
+from jupyter_scheduler_k8s import attempts, manifests, names, objects, records
 from jupyter_scheduler_k8s.cluster import (
     ClusterClient,
     KubernetesTransport,
@@ -27,9 +28,12 @@ from jupyter_scheduler_k8s.errors import (
     BackendError,
     ClusterError,
     ClusterUnavailable,
+    ConfigurationError,
     ObjectMissing,
+    Rejected,
 )
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.pending import PendingInputs
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.resources import quota_resources
@@ -201,11 +205,37 @@ class Backend:
                 f"The run {record.job_id} is still being stopped: wait a minute, and try again."
             )
 
+    def check_template(self) -> None:
+        """Have Kubernetes judge a Job with the pod template, where there is one. Blocking.
+
+        Raises:
+            Rejected: no job could be created with it, and why.
+        """
+        if not self.config.pod_template:
+            return
+        check_id = str(uuid4())
+        record = JobRecord(
+            job_id=check_id, owner=self.config.owner, object_name=names.check_job_name(check_id)
+        )
+        manifest = manifests.job_manifest(
+            record,
+            self.config,
+            options=JobOptions(),
+            placement=Placement(context=self.client.active_context()),
+            credentials=(),
+        )
+        self.client.check_job(manifest)
+
     def warm_up(self) -> None:
         """Load what the first request needs, in a thread; say early what will not work."""
 
         def load() -> None:
-            for part in (self._find_cluster, self.database.create_tables, self._check_bucket):
+            for part in (
+                self._find_cluster,
+                self.database.create_tables,
+                self._check_bucket,
+                self._check_template,
+            ):
                 try:
                     part()
                 except BackendError as error:
@@ -219,19 +249,34 @@ class Backend:
             "The Kubernetes API is at %s, context %s.", self.client.connection.address, context
         )
 
+    def _check_template(self) -> None:
+        try:
+            self.check_template()
+        except Rejected as error:
+            raise ConfigurationError(f"{error} Correct K8sConfig.pod_template.") from error
+
     def _check_bucket(self) -> None:
         asyncio.run(self.storage.check_bucket())
 
-    def _has_begun(self, job: Mapping[str, Any]) -> bool:
-        """Whether the notebook of this Job has begun, by its marker. Blocking."""
-        outputs = _outputs_of(job)
+    def _has_begun(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+        """Whether the notebook of this Job has begun in this pod, by its marker. Blocking."""
+        outputs = names.output_prefix(_job_id(job))
+        if objects.retries(job):
+            outputs = names.attempt_prefix(_job_id(job), pod["metadata"]["uid"])
         stored = asyncio.run(self.storage.list(outputs))
         return any(found.key == outputs + names.STARTED_KEY for found in stored)
 
     def _read_result(self, job: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the run of this Job left in S3 about itself. Blocking."""
+
+        async def read() -> Any:
+            outputs = names.output_prefix(_job_id(job))
+            if objects.retries(job):
+                outputs = attempts.outputs_of(_job_id(job), await self.storage.list(outputs))
+            return await self.storage.get_json(outputs + names.RESULT_KEY)
+
         try:
-            found = asyncio.run(self.storage.get_json(_outputs_of(job) + names.RESULT_KEY))
+            found = asyncio.run(read())
         except ObjectMissing:
             return None
         return found if isinstance(found, dict) else None
@@ -241,8 +286,8 @@ class Backend:
         return found is None or job_record(*found, time.time()).ended
 
 
-def _outputs_of(job: Mapping[str, Any]) -> str:
-    return names.output_prefix(job["metadata"]["labels"][names.JOB_ID_LABEL])
+def _job_id(job: Mapping[str, Any]) -> str:
+    return str(job["metadata"]["labels"][names.JOB_ID_LABEL])
 
 
 class _Ends:

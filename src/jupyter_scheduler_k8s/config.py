@@ -10,10 +10,22 @@ import os
 import re
 from typing import Any
 
-from traitlets import Enum, Float, Int, TraitType, Unicode, default, validate
+from traitlets import Dict, Enum, Float, Int, List, TraitType, Unicode, Union, default, validate
 from traitlets.config import LoggingConfigurable
 
+from jupyter_scheduler_k8s import pod_template
 from jupyter_scheduler_k8s.errors import ConfigurationError
+
+# What a job may ask for, as options.py reads it.
+JOB_PARAMETERS = (
+    "k8s_cpu",
+    "k8s_memory",
+    "k8s_gpu",
+    "k8s_image",
+    "k8s_env",
+    "k8s_timeout_seconds",
+    "k8s_max_retries",
+)
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
@@ -109,6 +121,48 @@ class K8sConfig(LoggingConfigurable):
         namespace wants it stated.""",
     ).tag(config=True)
 
+    forbidden_parameters = List(
+        Unicode(),
+        help="""Parameters that jobs may not set, such as k8s_gpu or k8s_env. By default, all
+        may be set.""",
+    ).tag(config=True)
+
+    allowed_images = List(
+        Unicode(),
+        ["*"],
+        help="""Images that jobs may name in k8s_image beside `image`, as patterns with * and ?.
+        An empty list leaves them `image` only.""",
+    ).tag(config=True)
+
+    allowed_secrets = List(
+        Unicode(),
+        help="""Secrets of the namespace that jobs may name in k8s_env, as patterns with * and ?.
+        By default, none; never those that hold this server's own S3 credentials.""",
+    ).tag(config=True)
+
+    max_timeout_seconds = Int(
+        None,
+        allow_none=True,
+        min=1,
+        max=2**31 - 1,
+        help="""The longest k8s_timeout_seconds that a job may set, and the time limit of those
+        that set none. By default, jobs have no limit that they don't set.""",
+    ).tag(config=True)
+
+    max_retries = Int(
+        5,
+        min=0,
+        max=100,
+        help="The highest k8s_max_retries that a job may set; 0 forbids retries.",
+    ).tag(config=True)
+
+    pod_template = Union(
+        [Dict(), Unicode()],
+        default_value={},
+        help="""What every pod gets beside what it needs, as far as it doesn't change that:
+        a part of a pod's manifest, or the path of a YAML or JSON file with one.""",
+    ).tag(config=True, env="K8S_POD_TEMPLATE")
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         from_command_line = self.config.get(type(self).__name__, {})
@@ -134,6 +188,24 @@ class K8sConfig(LoggingConfigurable):
                 " out for 300."
             )
         return value
+
+    @validate("forbidden_parameters")
+    def _known(self, proposal: dict[str, Any]) -> list[str]:
+        value: list[str] = proposal["value"]
+        for name in value:
+            if name not in JOB_PARAMETERS:
+                raise ConfigurationError(
+                    f"K8sConfig.forbidden_parameters names {name!r}; these can be forbidden:"
+                    f" {', '.join(JOB_PARAMETERS)}."
+                )
+        return value
+
+    @validate("pod_template")
+    def _usable(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        value = proposal["value"]
+        template = pod_template.load(value) if isinstance(value, str) and value else value or {}
+        pod_template.check(template)
+        return dict(template)
 
     def effective(self) -> dict[str, Any]:
         """The value of each setting, wherever it comes from: what `K8sConfig(**values)` takes."""

@@ -6,7 +6,7 @@ order of `Category` is that order.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from jupyter_scheduler_k8s import names, objects
@@ -26,6 +26,12 @@ NOTEBOOK_CODES = {
     26: "nbclient-missing",
     27: "inputs-failed",
 }
+# Of the notebook: what ends in the same way however often it is tried.
+FINAL_CODES = frozenset(
+    code
+    for code, outcome in NOTEBOOK_CODES.items()
+    if outcome in ("kernel-missing", "notebook-invalid", "nbclient-missing")
+)
 FILES_CODES = {
     0: "stored",
     30: "inputs-failed",
@@ -50,13 +56,21 @@ def diagnose(
     """
     if kept := _kept_diagnosis(job):
         return kept
-    reasons = [*_job_reasons(job)]
-    for pod in objects.newest_first(pods):
+    of_job = [*_job_reasons(job)]
+    reasons = [*of_job]
+    retries = objects.retries(job)
+    # Of several attempts, the last one's outcome is the job's.
+    for pod in objects.newest_first(pods)[: 1 if retries else None]:
         reasons.extend(_pod_reasons(pod))
     if result:
         reasons.extend(_result_reasons(result))
     if reasons:
-        return min(reasons, key=lambda found: found.category)
+        found = min(reasons, key=lambda found: found.category)
+        attempts = objects.failed_pods(job)
+        if found in of_job or attempts < 2 or not objects.condition(job, "Failed"):
+            return found
+        told = f"Attempt {attempts} of {retries + 1}: {found.summary}"
+        return replace(found, summary=told) if retries else found
     condition = objects.condition(job, "Failed", "FailureTarget")
     text = condition.get("message") or condition.get("reason") or "Kubernetes gives no reason"
     return Diagnosis(Category.UNKNOWN, f"The run failed: {sentence(text)}")

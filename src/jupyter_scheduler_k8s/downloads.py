@@ -19,7 +19,7 @@ from jupyter_scheduler.models import DescribeJob, Status
 from jupyter_scheduler.utils import create_output_filename
 from jupyter_server.utils import ensure_async
 
-from jupyter_scheduler_k8s import beneath, names
+from jupyter_scheduler_k8s import attempts, beneath, names
 from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError, StorageError, UnsafePath
 from jupyter_scheduler_k8s.staging import check_filename
 from jupyter_scheduler_k8s.storage import Download, Storage
@@ -52,6 +52,7 @@ def make_plan(
     formats: Iterable[str],
     filenames: Mapping[str, Any],
     package: bool,
+    outputs: str = "",
 ) -> Plan:
     """Which key goes to which file.
 
@@ -66,11 +67,12 @@ def make_plan(
         filenames: format, or "input", to local name: upstream's `get_job_filenames`,
             and "ipynb" in any case.
         package: the whole input folder was sent.
+        outputs: the prefix of the outputs, where it isn't the usual one: see attempts.py.
 
     Raises:
         UnsafePath: a key or a name would lead out of the output folder.
     """
-    inputs, outputs = names.input_prefix(job_id), names.output_prefix(job_id)
+    inputs, outputs = names.input_prefix(job_id), outputs or names.output_prefix(job_id)
     files: dict[str, str] = {}
     made: dict[str, str] = {}
     if package:
@@ -159,6 +161,7 @@ class K8sJobFilesManager(JobFilesManager):
         folder = _output_folder(scheduler, job)
         stored = await storage.list(names.job_prefix(job.job_id))
         sizes = {found.key: found.size for found in stored}
+        outputs = attempts.outputs_of(job.job_id, stored)
         plan = await asyncio.to_thread(
             make_plan,
             job.job_id,
@@ -166,6 +169,7 @@ class K8sJobFilesManager(JobFilesManager):
             formats=job.output_formats or (),
             filenames=_filenames(scheduler, job),
             package=bool(job.package_input_folder),
+            outputs=outputs,
         )
         if not plan.has_outputs:
             raise StorageError(_nothing(job))
@@ -184,13 +188,13 @@ class K8sJobFilesManager(JobFilesManager):
         )
         # A run that goes on may still make them.
         if plan.missing and _status(job) in _ENDED:
-            raise StorageError(await self._incomplete(storage, job, plan, folder))
+            raise StorageError(await self._incomplete(storage, outputs, plan, folder))
 
-    async def _incomplete(self, storage: Storage, job: DescribeJob, plan: Plan, folder: str) -> str:
+    async def _incomplete(self, storage: Storage, outputs: str, plan: Plan, folder: str) -> str:
         """What to say of the formats that aren't there, with the run's own words."""
         reasons: Any = {}
         try:
-            result = await storage.get_json(names.output_prefix(job.job_id) + names.RESULT_KEY)
+            result = await storage.get_json(outputs + names.RESULT_KEY)
             reasons = result.get("failed_outputs", {})
         except (BackendError, AttributeError):
             pass

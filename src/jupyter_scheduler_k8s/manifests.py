@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jupyter_scheduler_k8s import names, records
+from jupyter_scheduler_k8s import names, pod_template, records
 from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.diagnosis import FINAL_CODES
 from jupyter_scheduler_k8s.errors import RecordError
+from jupyter_scheduler_k8s.options import JobOptions
+from jupyter_scheduler_k8s.pod_template import VOLUME_PATH
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import Resources
-
-VOLUME_PATH = "/job"
+from jupyter_scheduler_k8s.variables import LONGEST, literal
 
 # The key of the Secret that holds certificates. They are a file in the pod: a
 # system's whole bundle is longer than a variable may be (128 KiB on Linux).
@@ -27,17 +28,30 @@ _CA_FOLDER = "/etc/s3-ca"
 # Runs in the notebook's image, whatever that is; it is text here, never imported.
 BOOTSTRAP = Path(__file__).with_name("notebook_bootstrap.py").read_text(encoding="utf-8")
 
-# Linux allows 128 KiB for a variable with its name (MAX_ARG_STRLEN, linux/binfmts.h).
-_LONGEST_VARIABLE = 120 * 1024
-
 # What `files` needs after SIGTERM to store what the run left.
 GRACE_SECONDS = 60
 
 # A pod that was lost before its notebook began may be replaced, at no cost to
 # the retries; one that had begun finds its marker in S3 and fails the Job.
 # https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-failure-policy
-_POD_FAILURE_POLICY = {
+_WITHOUT_RETRIES = {
     "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]
+}
+
+# With retries every lost pod counts as one: a notebook that had begun is begun
+# again no more often than was asked for, whatever ended it. What would end in the
+# same way again is not tried again.
+_WITH_RETRIES = {
+    "rules": [
+        {
+            "action": "FailJob",
+            "onExitCodes": {
+                "containerName": names.NOTEBOOK_CONTAINER,
+                "operator": "In",
+                "values": sorted(FINAL_CODES),
+            },
+        }
+    ]
 }
 
 
@@ -61,7 +75,7 @@ def job_manifest(
     record: JobRecord,
     config: K8sConfig,
     *,
-    resources: Resources,
+    options: JobOptions,
     placement: Placement,
     credentials: Collection[str],
 ) -> dict[str, Any]:
@@ -70,7 +84,7 @@ def job_manifest(
     Args:
         record: what was asked for; its `object_name` is the Job's name.
         config: the server's settings.
-        resources: what the user asked for of the cluster.
+        options: what the user asked for beside the notebook.
         placement: what is known of the cluster.
         credentials: the keys of the Secret that `credentials_secret` made; where
             it has no access key, the pod's own identity opens S3.
@@ -78,7 +92,24 @@ def job_manifest(
     Raises:
         RecordError: the record is too large for a Job.
     """
-    labels = records.labels(record)
+    labels, data = records.labels(record), records.job_data(record)
+    pod = {
+        "metadata": {
+            "labels": labels,
+            "annotations": {names.SKIP_CONTAINERS_ANNOTATION: names.NOTEBOOK_CONTAINER},
+        },
+        "spec": _pod_spec(
+            record, config, options=options, placement=placement, credentials=credentials
+        ),
+    }
+    spec: dict[str, Any] = {
+        "backoffLimit": options.max_retries,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": _WITH_RETRIES if options.max_retries else _WITHOUT_RETRIES,
+        "template": pod_template.merge(config.pod_template, pod),
+    }
+    if options.timeout_seconds is not None:
+        spec["activeDeadlineSeconds"] = options.timeout_seconds
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -86,27 +117,9 @@ def job_manifest(
             "name": record.object_name,
             "namespace": config.namespace,
             "labels": labels,
-            "annotations": {names.JOB_DATA_ANNOTATION: records.job_data(record)},
+            "annotations": {names.JOB_DATA_ANNOTATION: data},
         },
-        "spec": {
-            "backoffLimit": 0,
-            "podReplacementPolicy": "Failed",
-            "podFailurePolicy": _POD_FAILURE_POLICY,
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    # On EKS, keeps the pod's cloud identity from the notebook.
-                    "annotations": {"eks.amazonaws.com/skip-containers": names.NOTEBOOK_CONTAINER},
-                },
-                "spec": _pod_spec(
-                    record,
-                    config,
-                    resources=resources,
-                    placement=placement,
-                    credentials=credentials,
-                ),
-            },
-        },
+        "spec": spec,
     }
 
 
@@ -161,11 +174,12 @@ def _pod_spec(
     record: JobRecord,
     config: K8sConfig,
     *,
-    resources: Resources,
+    options: JobOptions,
     placement: Placement,
     credentials: Collection[str],
 ) -> dict[str, Any]:
-    notebook_image = resources.image or config.image
+    resources = options.resources
+    notebook_image = options.image or config.image
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -178,7 +192,7 @@ def _pod_spec(
                 "image": config.image,
                 "imagePullPolicy": config.pull_policy(config.image, placement.context),
                 "command": ["python", "-m", "notebook_job.files"],
-                "env": _environment(record, config, placement, credentials),
+                "env": _environment(record, config, options, placement, credentials),
                 "resources": resources.for_files(placement.quota),
                 "securityContext": _container_security(read_only=True),
                 "volumeMounts": [_mount("job", VOLUME_PATH), _mount("tmp", "/tmp")],  # noqa: S108
@@ -206,13 +220,19 @@ def _pod_spec(
             {"name": "s3-ca", "secret": {"secretName": secret_name(config), "items": items}}
         )
         spec["containers"][0]["volumeMounts"].append(_mount("s3-ca", _CA_FOLDER))
+    if options.variables:
+        spec["containers"][1]["env"] = [variable.manifest() for variable in options.variables]
     if config.service_account:
         spec["serviceAccountName"] = config.service_account
     return spec
 
 
 def _environment(
-    record: JobRecord, config: K8sConfig, placement: Placement, credentials: Collection[str]
+    record: JobRecord,
+    config: K8sConfig,
+    options: JobOptions,
+    placement: Placement,
+    credentials: Collection[str],
 ) -> list[dict[str, Any]]:
     variables = {
         "S3_BUCKET": config.s3_bucket,
@@ -220,7 +240,6 @@ def _environment(
         "S3_CA_BUNDLE": f"{_CA_FOLDER}/{CA_KEY}" if CA_KEY in credentials else "",
         "AWS_REGION": placement.region,
         "S3_INPUT_PREFIX": names.input_prefix(record.job_id),
-        "S3_OUTPUT_PREFIX": names.output_prefix(record.job_id),
         "NOTEBOOK_PATH": record.input_filename,
         "OUTPUT_PATH": names.output_file("ipynb"),
         "OUTPUT_FORMATS": _compact(record.output_formats),
@@ -228,17 +247,12 @@ def _environment(
         "PACKAGE_INPUT_FOLDER": "true" if record.package_input_folder else "false",
     }
     size = len(variables["PARAMETERS"].encode())
-    if size > _LONGEST_VARIABLE:
+    if size > LONGEST:
         raise RecordError(
-            f"The parameters take {size // 1024} KiB, and {_LONGEST_VARIABLE // 1024} KiB is the"
+            f"The parameters take {size // 1024} KiB, and {LONGEST // 1024} KiB is the"
             " most; put large values into a file beside the notebook."
         )
-    # Kubernetes expands $(NAME) in a value; $$ is a plain dollar.
-    plain = [
-        {"name": name, "value": value.replace("$", "$$")}
-        for name, value in variables.items()
-        if value
-    ]
+    plain = [{"name": name, "value": literal(value)} for name, value in variables.items() if value]
     secret = [
         {
             "name": name,
@@ -247,7 +261,19 @@ def _environment(
         for name in sorted(credentials)
         if name != CA_KEY
     ]
-    return plain + secret
+    return _output_prefix(record, options) + plain + secret
+
+
+def _output_prefix(record: JobRecord, options: JobOptions) -> list[dict[str, Any]]:
+    """Where a run stores its outputs: with retries, each attempt at a place of its own."""
+    if not options.max_retries:
+        return [{"name": "S3_OUTPUT_PREFIX", "value": names.output_prefix(record.job_id)}]
+    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    prefix = names.attempt_prefix(record.job_id, "$(POD_UID)")
+    return [
+        {"name": "POD_UID", "valueFrom": uid},
+        {"name": "S3_OUTPUT_PREFIX", "value": prefix},
+    ]
 
 
 def _pod_security(config: K8sConfig) -> dict[str, Any]:

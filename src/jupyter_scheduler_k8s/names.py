@@ -29,6 +29,11 @@ DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
 # Why the Job has no pod, while it has none.
 WAITING_ANNOTATION = f"{GROUP}/waiting"
 END_ANNOTATION = f"{GROUP}/end"
+# On EKS, names the containers that the pod's cloud identity is kept from.
+SKIP_CONTAINERS_ANNOTATION = "eks.amazonaws.com/skip-containers"
+
+# Of the Secrets with the keys of S3.
+CREDENTIALS_PREFIX = "nb-s3-"
 
 FILES_CONTAINER = "files"
 NOTEBOOK_CONTAINER = "notebook"
@@ -67,7 +72,7 @@ def token_job_name(owner: str, token: str) -> str:
 def credentials_secret_name(owner: str, endpoint_url: str, bucket: str) -> str:
     """The Secret with an owner's S3 credentials for one bucket."""
     digest = hashlib.sha256(f"{owner}\0{endpoint_url}\0{bucket}".encode()).hexdigest()
-    return f"nb-s3-{digest[:20]}"
+    return f"{CREDENTIALS_PREFIX}{digest[:20]}"
 
 
 def owner_label(owner: str) -> str:
@@ -102,6 +107,11 @@ def input_prefix(job_id: str) -> str:
 def output_prefix(job_id: str) -> str:
     """The S3 prefix of what a job's run stored, with its slash."""
     return f"{job_prefix(job_id)}outputs/"
+
+
+def attempt_prefix(job_id: str, pod_uid: str) -> str:
+    """The S3 prefix of what one attempt stored, of a job that may have several."""
+    return f"{output_prefix(job_id)}{pod_uid}/"
 
 
 def output_file(output_format: str) -> str:

@@ -45,6 +45,16 @@ def newest_first(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
 
 
+def retries(job: Mapping[str, Any]) -> int:
+    """How often a Job's run may be begun again."""
+    return int((job.get("spec") or {}).get("backoffLimit") or 0)
+
+
+def failed_pods(job: Mapping[str, Any]) -> int:
+    """How many of a Job's pods have failed; no sign that it has, where more may come."""
+    return int((job.get("status") or {}).get("failed") or 0)
+
+
 def json_object(text: object) -> Mapping[str, Any]:
     """The JSON object in `text`; empty for anything else, since a pod or a person wrote it."""
     if not isinstance(text, str):

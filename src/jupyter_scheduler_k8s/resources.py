@@ -1,9 +1,7 @@
-"""What a user asks of the cluster for one job: CPU, memory, GPU, image.
+"""CPU, memory and GPU of a job, and what a namespace's quotas want stated.
 
-It travels in upstream's `runtime_environment_parameters`, whose values its
-model turns into int, float, bool or str. Quantities are Kubernetes' to judge:
-its answer reaches the user. What it would misread, or accept and never run, is
-refused here.
+Quantities are Kubernetes' to judge: its answer reaches the user. What it would
+misread, or accept and never run, is refused here.
 """
 
 import re
@@ -13,7 +11,6 @@ from typing import Any
 
 from jupyter_scheduler_k8s.errors import BackendError
 
-_NAMES = ("k8s_cpu", "k8s_memory", "k8s_gpu", "k8s_image")
 GPU_RESOURCE = "nvidia.com/gpu"
 
 # What the container that moves files asks for. It asks for CPU only where a
@@ -31,42 +28,23 @@ class Resources:
     cpu: str = ""
     memory: str = ""
     gpu: str = ""
-    image: str = ""
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any] | None) -> "Resources":
-        """Read `k8s_cpu`, `k8s_memory`, `k8s_gpu` and `k8s_image`.
+    def of(cls, *, cpu: str, memory: str, gpu: str) -> "Resources":
+        """What the user gave as `k8s_cpu`, `k8s_memory` and `k8s_gpu`.
 
         Raises:
             BackendError: a value that Kubernetes could not mean, in a sentence.
         """
-        given = parameters or {}
-        for name in given:
-            if name.startswith("k8s_") and name not in _NAMES:
-                raise BackendError(
-                    f"{name} is nothing that a job can ask for; these are: {', '.join(_NAMES)}."
-                )
-        gpu = _text(given, "k8s_gpu")
-        if gpu and not gpu.isdecimal():
+        if gpu and not re.fullmatch(r"[0-9]+", gpu):
             raise BackendError(f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu!r}.")
-        for name in ("k8s_cpu", "k8s_memory"):
-            if re.fullmatch(r"0+(\.0*)?", _text(given, name)):
+        for name, amount in (("k8s_cpu", cpu), ("k8s_memory", memory)):
+            if re.fullmatch(r"0+(\.0*)?", amount):
                 raise BackendError(
                     f"{name} must be more than 0; send it as text, such as '0.5', because"
                     " jupyter-scheduler cuts numbers to whole ones."
                 )
-        return cls(
-            cpu=_text(given, "k8s_cpu"),
-            memory=_text(given, "k8s_memory"),
-            gpu="" if gpu.strip("0") == "" else gpu,
-            image=_text(given, "k8s_image"),
-        )
-
-    def described(self) -> str:
-        """What was asked for, as a sentence; empty where nothing was."""
-        given = {"k8s_cpu": self.cpu, "k8s_memory": self.memory, "k8s_image": self.image}
-        asked = ", ".join(f"{name} {value!r}" for name, value in given.items() if value)
-        return f"The job asked for {asked}." if asked else ""
+        return cls(cpu=cpu, memory=memory, gpu="" if gpu.strip("0") == "" else gpu)
 
     def for_notebook(
         self, quota: Collection[str], *, default_cpu: str, default_memory: str
@@ -117,14 +95,3 @@ def _fill(
 def _stated(requests: Mapping[str, str], limits: Mapping[str, str]) -> dict[str, dict[str, str]]:
     both = {"requests": dict(requests), "limits": dict(limits)}
     return {kind: amounts for kind, amounts in both.items() if amounts}
-
-
-def _text(parameters: Mapping[str, Any], name: str) -> str:
-    value = parameters.get(name)
-    # Upstream's model turns "true" into 1 in some fields and 2 into "2" in others;
-    # a boolean is never a quantity.
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        raise BackendError(f"{name} must be a quantity such as 2 or 500m; it is {value}.")
-    return str(value).strip()

@@ -49,8 +49,8 @@ from jupyter_scheduler_k8s.errors import (
     Rejected,
     UnsupportedQuery,
 )
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
 
 _COLUMNS = frozenset(column.name for column in fields(JobRecord))
@@ -198,7 +198,7 @@ class K8sScheduler(Scheduler):
             raise InputUriError(model.input_uri)
         config = self.backend.config
         config.require_bucket()
-        resources = Resources.from_parameters(model.runtime_environment_parameters)
+        options = JobOptions.from_parameters(model.runtime_environment_parameters, config)
         notebooks.check_formats(model.output_formats or [])
         record = self._new_record(model)
         # Refuses what is too large before anything is stored.
@@ -214,12 +214,12 @@ class K8sScheduler(Scheduler):
                 manifest = manifests.job_manifest(
                     record,
                     config,
-                    resources=resources,
+                    options=options,
                     placement=await placement,
                     credentials=credentials,
                 )
                 await note.before_create()
-                await self._create(manifest, record, resources)
+                await self._create(manifest, record, options)
         self.backend.share_again()
         return record.job_id
 
@@ -319,7 +319,7 @@ class K8sScheduler(Scheduler):
         return tree
 
     async def _create(
-        self, manifest: dict[str, Any], record: JobRecord, resources: Resources
+        self, manifest: dict[str, Any], record: JobRecord, options: JobOptions
     ) -> None:
         """Create the Job, and show it."""
         try:
@@ -331,7 +331,7 @@ class K8sScheduler(Scheduler):
                 " again."
             ) from error
         except Rejected as error:
-            raise Rejected(f"{error} {resources.described()}".strip()) from error
+            raise Rejected(f"{error} {options.described()}".strip()) from error
 
     def _create_once(self, manifest: dict[str, Any], record: JobRecord) -> dict[str, Any]:
         """Create the Job. Blocking.

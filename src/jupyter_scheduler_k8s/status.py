@@ -11,7 +11,7 @@ from typing import Any
 from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.diagnosis import diagnose, end_reason, kept_refusal, remark
+from jupyter_scheduler_k8s.diagnosis import FINAL_CODES, diagnose, end_reason, kept_refusal, remark
 from jupyter_scheduler_k8s.reasons import Category
 from jupyter_scheduler_k8s.waiting import waiting_reason
 
@@ -66,18 +66,60 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
         )
     if stopped:
         return JobState(status=Status.STOPPING, start_time=start_time)
+    waiting = objects.newest_first(pods)
+    if waiting and objects.retries(job):
+        return _of_attempts(job, waiting, start_time, now)
     if any(_began(pod) for pod in pods):
         return JobState(status=Status.IN_PROGRESS, start_time=start_time)
-    waiting = objects.newest_first(pods)
     if not waiting:
         refused = kept_refusal(job)
         return JobState(
             status=Status.QUEUED if refused else Status.CREATED,
             message=refused.message if refused else None,
         )
-    found = waiting_reason(waiting[0])
-    patient = now - objects.seconds(waiting[0]["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
-    return JobState(status=Status.QUEUED, message=found.message if found and not patient else None)
+    return JobState(status=Status.QUEUED, message=_waiting_message(waiting[0], now))
+
+
+def _of_attempts(
+    job: Mapping[str, Any],
+    pods: Sequence[Mapping[str, Any]],
+    start_time: int | None,
+    now: float,
+) -> JobState:
+    """Where a job stands that may be tried again and hasn't ended; its newest pod comes first."""
+    newest, most = pods[0], objects.retries(job) + 1
+    number = min(max(objects.failed_pods(job) + (not _failed(newest)), 1), most)
+    if _waits_for_retry(job, newest, number, most):
+        why = diagnose(job, [newest])
+        return JobState(
+            status=Status.QUEUED,
+            message=f"Attempt {number} of {most} failed, and the next one follows. {why.summary}",
+            start_time=start_time,
+        )
+    if _began(newest):
+        message = f"Attempt {number} of {most}." if number > 1 else None
+        return JobState(status=Status.IN_PROGRESS, message=message, start_time=start_time)
+    return JobState(
+        status=Status.QUEUED, message=_waiting_message(newest, now), start_time=start_time
+    )
+
+
+def _waits_for_retry(
+    job: Mapping[str, Any], newest: Mapping[str, Any], number: int, most: int
+) -> bool:
+    code = objects.terminated(newest, names.NOTEBOOK_CONTAINER).get("exitCode")
+    ending = objects.condition(job, "FailureTarget") or end_reason(job)
+    return _failed(newest) and number < most and code not in FINAL_CODES and not ending
+
+
+def _failed(pod: Mapping[str, Any]) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Failed"
+
+
+def _waiting_message(pod: Mapping[str, Any], now: float) -> str | None:
+    found = waiting_reason(pod)
+    patient = now - objects.seconds(pod["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
+    return found.message if found and not patient else None
 
 
 def _began(pod: Mapping[str, Any]) -> bool:

@@ -39,7 +39,7 @@ class Supervisor:
         cache: RecordCache,
         scheduling_timeout: float,
         log: Logger,
-        has_begun: Callable[[Mapping[str, Any]], bool],
+        has_begun: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
         read_result: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -49,7 +49,7 @@ class Supervisor:
             cache: what is read.
             scheduling_timeout: seconds from a pod's creation within which it must begin.
             log: where what can't be done is said.
-            has_begun: whether the marker of a Job's run is in S3.
+            has_begun: whether the marker of a Job's run in a pod of it is in S3.
             read_result: the `result.json` of a Job's run; None where there is none.
             wall_clock: seconds since the epoch.
         """
@@ -147,7 +147,7 @@ class Supervisor:
         elif files:
             # Nobody is left who could store what the notebook computes.
             self._end(job, diagnosis.diagnose(job, [pod]))
-        elif not self._has_begun(job):
+        elif not self._has_begun(job, pod):
             self._end(job, diagnosis.never_began(pod))
 
     def _look_for_refusal(self, job: Mapping[str, Any]) -> None:

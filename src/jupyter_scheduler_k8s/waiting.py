@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jupyter_scheduler_k8s import objects
+from jupyter_scheduler_k8s import names, objects
 from jupyter_scheduler_k8s.reasons import Category, Diagnosis, refusal, sentence
 
 _UNPULLABLE = frozenset(
@@ -100,9 +100,22 @@ def _unstartable(image: str, message: str) -> Diagnosis:
             "Use an image with a user of its own, such as the usual Jupyter images.",
         )
     if found := re.search(r'secret "([^"]+)" not found', message):
+        if found[1].startswith(names.CREDENTIALS_PREFIX):
+            return Diagnosis(
+                Category.CONTAINER,
+                f"The Secret {found[1]} with the S3 credentials is missing.",
+                "Create any job to have it made again.",
+            )
         return Diagnosis(
             Category.CONTAINER,
-            f"The Secret {found[1]} with the S3 credentials is missing.",
-            "Create any job to have it made again.",
+            f"The Secret {found[1]}, from which the notebook gets a variable, is missing.",
+            "Create it in the namespace, or correct k8s_env.",
+        )
+    if found := re.search(r"couldn't find key (\S+) in Secret (?:\S+/)?([^\s/]+)", message):
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The Secret {found[2]}, from which the notebook gets a variable, has no key"
+            f" {found[1]}.",
+            "Add it to the Secret, or correct k8s_env.",
         )
     return Diagnosis(Category.CONTAINER, f"The container can't be started: {sentence(message)}")

@@ -14,8 +14,8 @@ from cluster.support import Bucket, Kubectl
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.manifests import Placement, credentials_secret, job_manifest
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import Resources
 
 JsonObject = dict[str, Any]
 
@@ -197,7 +197,7 @@ class Pods:
         inputs: Mapping[str, str | bytes],
         *,
         notebook: str = "n.ipynb",
-        resources: Resources | None = None,
+        options: JobOptions | None = None,
         keys: Mapping[str, bytes] | None = None,
         settings: Mapping[str, Any] | None = None,
         change: Callable[[JsonObject], None] = lambda manifest: None,
@@ -208,7 +208,7 @@ class Pods:
         Args:
             inputs: the input tree.
             notebook: which of them runs.
-            resources: what a user may ask of the cluster.
+            options: what a user may ask for beside the notebook.
             keys: inputs under keys that no server writes, {end of the key: content}.
             settings: of the server, where they differ.
             change: changes the manifest before it is created.
@@ -237,7 +237,7 @@ class Pods:
                 **columns | asked,
             ),
             config,
-            resources=resources or Resources(),
+            options=options or JobOptions(),
             placement=Placement(region="us-east-1"),
             credentials=given,
         )

@@ -7,8 +7,9 @@ import pytest
 
 from cluster.faulty_s3 import FaultySource, faulty_s3
 from cluster.pods import JsonObject, PodJob, Pods, container, exit_codes, is_running, verdict
-from cluster.support import notebook, text_outputs
+from cluster.support import notebook, text_outputs, until
 from jupyter_scheduler_k8s.manifests import BOOTSTRAP
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.resources import Resources
 
 WAITS = "import time\nprint('waiting', flush=True)\nwhile True: time.sleep(0.1)"
@@ -50,7 +51,7 @@ def test_a_failing_cell(pods: Pods) -> None:
 def test_the_kernel_is_killed_for_memory(pods: Pods) -> None:
     job = pods.start(
         {"n.ipynb": notebook("print('kept')", "held = bytearray(2 << 30)")},
-        resources=Resources(memory="300Mi"),
+        options=JobOptions(resources=Resources(memory="300Mi")),
     )
 
     pod = job.ended()
@@ -84,7 +85,7 @@ def test_the_whole_container_is_killed_for_memory(pods: Pods) -> None:
                 floods,
             )
         },
-        resources=Resources(memory="300Mi"),
+        options=JobOptions(resources=Resources(memory="300Mi")),
     )
 
     pod = job.ended()
@@ -136,17 +137,23 @@ def test_an_evicted_run_keeps_what_was_computed(pods: Pods) -> None:
     assert job.result()["outcome"] == "terminated"
 
 
-def test_a_drained_run_is_not_begun_again(pods: Pods) -> None:
-    job = pods.start({"n.ipynb": notebook("print('kept')", WAITS, "print('never')")})
-    drained = waiting(job)["metadata"]["name"]
+def drain(job: PodJob, name: str) -> None:
+    """Evict a pod as for its node's maintenance."""
+    namespace = job.kubectl.namespace
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
-        "metadata": {"name": drained, "namespace": pods.kubectl.namespace},
+        "metadata": {"name": name, "namespace": namespace},
     }
-    path = f"/api/v1/namespaces/{pods.kubectl.namespace}/pods/{drained}/eviction"
+    path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+    job.kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
 
-    pods.kubectl.run("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+
+def test_a_drained_run_is_not_begun_again(pods: Pods) -> None:
+    job = pods.start({"n.ipynb": notebook("print('kept')", WAITS, "print('never')")})
+    drained = waiting(job)["metadata"]["name"]
+
+    drain(job, drained)
 
     # Kubernetes replaces a drained pod, and the second one finds that the run had begun.
     second = job.watch(
@@ -156,6 +163,25 @@ def test_a_drained_run_is_not_begun_again(pods: Pods) -> None:
     assert verdict(job.finished()) == "Failed"
     assert cells(job)[:2] == ["kept\n", "waiting\n"]
     assert job.result()["outcome"] == "terminated"
+
+
+def test_a_run_that_is_drained_each_time_is_begun_no_more_often_than_asked(pods: Pods) -> None:
+    job = pods.start(
+        {"n.ipynb": notebook("print('kept')", WAITS)}, options=JobOptions(max_retries=1)
+    )
+    first = waiting(job)["metadata"]["name"]
+
+    drain(job, first)
+    second = job.watch(
+        "pod", lambda pod: pod["metadata"]["name"] != first and is_running(pod, "notebook")
+    )
+    begun = f"{second['metadata']['uid']}/started"
+    until(lambda: begun in job.stored(), seconds=30, what="the second beginning")
+    drain(job, second["metadata"]["name"])
+
+    assert verdict(job.finished()) == "Failed"
+    assert {pod["metadata"]["name"] for pod in job.pods()} <= {first, second["metadata"]["name"]}
+    assert len([name for name in job.stored() if name.endswith("/started")]) == 2
 
 
 def test_missing_inputs(pods: Pods) -> None:

@@ -4,7 +4,7 @@ import json
 
 from cluster.pods import JsonObject, Pods, container, exit_codes, termination_message, verdict
 from cluster.support import notebook, text_outputs
-from jupyter_scheduler_k8s.resources import Resources
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.waiting import waiting_reason
 
 
@@ -117,7 +117,7 @@ def test_an_ordinary_jupyter_image_as_it_is(pods: Pods) -> None:
     )
     job = pods.start(
         {"n.ipynb": notebook(*INSTALLS, identity, kernel="my-project"), **PACKAGE},
-        resources=Resources(image=image),
+        options=JobOptions(image=image),
         output_formats=["ipynb", "html"],
     )
 
@@ -144,7 +144,7 @@ def test_an_image_of_root_is_refused_with_a_reason(pods: Pods) -> None:
     image = pods.environment["K8S_TEST_IMAGE_ROOT_USER"]
     job = pods.start(
         {"n.ipynb": notebook("1")},
-        resources=Resources(image=image),
+        options=JobOptions(image=image),
         # Nobody says which user runs it, so the image does.
         settings={"run_as_user": None, "run_as_group": None},
     )
@@ -159,7 +159,7 @@ def test_an_image_of_root_is_refused_with_a_reason(pods: Pods) -> None:
 
 def test_an_image_without_nbclient_says_so(pods: Pods) -> None:
     image = pods.environment["K8S_TEST_IMAGE_ROOT_USER"]
-    job = pods.start({"n.ipynb": notebook("1")}, resources=Resources(image=image))
+    job = pods.start({"n.ipynb": notebook("1")}, options=JobOptions(image=image))
 
     pod = job.ended()
 

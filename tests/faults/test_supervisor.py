@@ -36,7 +36,7 @@ class Watched:
             cache=self.cache,
             scheduling_timeout=300,
             log=logging.getLogger("test"),
-            has_begun=lambda _: self.begun,
+            has_begun=lambda _job, _pod: self.begun,
             read_result=lambda _: self.result,
             wall_clock=lambda: self.now,
         )

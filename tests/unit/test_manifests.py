@@ -7,7 +7,7 @@ import pytest
 
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.config import K8sConfig
-from jupyter_scheduler_k8s.errors import BackendError, RecordError
+from jupyter_scheduler_k8s.errors import RecordError
 from jupyter_scheduler_k8s.manifests import (
     BOOTSTRAP,
     CA_KEY,
@@ -15,8 +15,10 @@ from jupyter_scheduler_k8s.manifests import (
     credentials_secret,
     job_manifest,
 )
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord, parse_job_data
 from jupyter_scheduler_k8s.resources import Resources, quota_resources
+from jupyter_scheduler_k8s.variables import Variable
 
 JOB_ID = "3f0c8f5e-9d0a-4b52-9c11-0f3c1f6f4a10"
 
@@ -44,15 +46,19 @@ def config(**changes: Any) -> K8sConfig:
 
 
 def manifest(
-    *, resources: Resources | None = None, placement: Placement | None = None, **changes: Any
+    *, options: JobOptions | None = None, placement: Placement | None = None, **changes: Any
 ) -> dict[str, Any]:
     return job_manifest(
         record(**changes),
         config(),
-        resources=resources or Resources(),
+        options=options or JobOptions(),
         placement=placement or Placement(context="kind-dev"),
         credentials={"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
     )
+
+
+def parsed(**parameters: Any) -> JobOptions:
+    return JobOptions.from_parameters(parameters, config())
 
 
 def container(job: dict[str, Any], name: str) -> dict[str, Any]:
@@ -130,9 +136,9 @@ def test_the_whole_job_of_a_plain_notebook() -> None:
                             "imagePullPolicy": "Never",
                             "command": ["python", "-m", "notebook_job.files"],
                             "env": [
+                                {"name": "S3_OUTPUT_PREFIX", "value": f"jobs/{JOB_ID}/outputs/"},
                                 {"name": "S3_BUCKET", "value": "jobs"},
                                 {"name": "S3_INPUT_PREFIX", "value": f"jobs/{JOB_ID}/input/"},
-                                {"name": "S3_OUTPUT_PREFIX", "value": f"jobs/{JOB_ID}/outputs/"},
                                 {"name": "NOTEBOOK_PATH", "value": "weekly report.ipynb"},
                                 {"name": "OUTPUT_PATH", "value": "output.ipynb"},
                                 {"name": "OUTPUT_FORMATS", "value": '["ipynb","html"]'},
@@ -179,9 +185,7 @@ def test_a_record_is_read_back_as_it_was_written() -> None:
         runtime_environment_parameters={"k8s_cpu": "2"},
         idempotency_token="once",
     )
-    job = job_manifest(
-        asked, config(), resources=Resources(), placement=Placement(), credentials=()
-    )
+    job = job_manifest(asked, config(), options=JobOptions(), placement=Placement(), credentials=())
 
     read = parse_job_data(job)
 
@@ -211,9 +215,9 @@ def test_a_damaged_record_says_so(annotation: str | None) -> None:
 
 
 def test_what_the_user_gave_is_request_and_limit_and_nothing_else_is() -> None:
-    asked = Resources.from_parameters({"k8s_cpu": 2, "k8s_memory": "4Gi", "k8s_gpu": "1"})
+    asked = parsed(k8s_cpu=2, k8s_memory="4Gi", k8s_gpu="1")
 
-    assert container(manifest(resources=asked), "notebook")["resources"] == {
+    assert container(manifest(options=asked), "notebook")["resources"] == {
         "requests": {"cpu": "2", "memory": "4Gi"},
         "limits": {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"},
     }
@@ -224,7 +228,8 @@ def test_a_quota_is_satisfied_by_every_container() -> None:
         [{"spec": {"hard": {"cpu": "4", "limits.memory": "8Gi", "pods": "10"}}}]
     )
     job = manifest(
-        resources=Resources(memory="2Gi"), placement=Placement(context="kind-dev", quota=quota)
+        options=JobOptions(resources=Resources(memory="2Gi")),
+        placement=Placement(context="kind-dev", quota=quota),
     )
 
     assert quota == {"requests.cpu", "limits.memory"}
@@ -238,31 +243,9 @@ def test_a_quota_is_satisfied_by_every_container() -> None:
     }
 
 
-@pytest.mark.parametrize("gpu", ["-1", "1.5", -1, 1.5, "one", True])
-def test_a_gpu_count_that_is_none_is_refused(gpu: object) -> None:
-    with pytest.raises(BackendError, match="k8s_gpu"):
-        Resources.from_parameters({"k8s_gpu": gpu})
-
-
-@pytest.mark.parametrize("amount", [0, "0", "0.0", 0.0])
-def test_an_amount_that_was_cut_to_nothing_is_refused(amount: object) -> None:
-    with pytest.raises(BackendError, match="k8s_cpu must be more than 0; send it as text"):
-        Resources.from_parameters({"k8s_cpu": amount})
-
-
-def test_a_misspelt_wish_is_refused() -> None:
-    with pytest.raises(BackendError, match="k8s_mem is nothing that a job can ask for"):
-        Resources.from_parameters({"k8s_mem": "4Gi"})
-
-
-@pytest.mark.parametrize("gpu", ["0", 0, "", None])
-def test_no_gpu_asks_for_none(gpu: object) -> None:
-    assert Resources.from_parameters({"k8s_gpu": gpu}).gpu == ""
-
-
 def test_an_image_of_the_user_runs_the_notebook_and_ours_moves_the_files() -> None:
     job = manifest(
-        resources=Resources(image="team/image:2"), placement=Placement(context="production")
+        options=JobOptions(image="team/image:2"), placement=Placement(context="production")
     )
 
     assert container(job, "notebook")["image"] == "team/image:2"
@@ -275,7 +258,7 @@ def test_users_and_groups_can_be_left_to_the_platform() -> None:
     job = job_manifest(
         record(),
         config(run_as_user=None, run_as_group=None),
-        resources=Resources(),
+        options=JobOptions(),
         placement=Placement(),
         credentials=(),
     )
@@ -297,7 +280,7 @@ def test_certificates_are_a_file_that_only_files_reads() -> None:
     job = job_manifest(
         record(),
         config(s3_endpoint_url="https://s3.example:9000"),
-        resources=Resources(),
+        options=JobOptions(),
         placement=Placement(),
         credentials={CA_KEY},
     )
@@ -307,4 +290,45 @@ def test_certificates_are_a_file_that_only_files_reads() -> None:
     assert {"name": "s3-ca", "mountPath": "/etc/s3-ca"} in files["volumeMounts"]
     assert {"name": "s3-ca", "mountPath": "/etc/s3-ca"} not in container(job, "notebook")[
         "volumeMounts"
+    ]
+
+
+def test_variables_are_the_notebooks_and_mean_what_they_say() -> None:
+    plain = Variable(name="PRICE", value="$(HOME) costs $5")
+    secret = Variable(name="TOKEN", secret="api", key="token")
+
+    job = manifest(options=JobOptions(variables=(plain, secret)))
+
+    assert container(job, "notebook")["env"] == [
+        {"name": "PRICE", "value": "$$(HOME) costs $$5"},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "api", "key": "token"}}},
+    ]
+    assert container(job, "files")["env"] == container(manifest(), "files")["env"]
+
+
+def test_a_time_limit_is_the_jobs() -> None:
+    assert manifest(options=JobOptions(timeout_seconds=90))["spec"]["activeDeadlineSeconds"] == 90
+    assert "activeDeadlineSeconds" not in manifest()["spec"]
+
+
+def test_each_attempt_stores_at_a_place_of_its_own_and_what_cannot_succeed_is_tried_once() -> None:
+    spec = manifest(options=JobOptions(max_retries=2))["spec"]
+
+    assert spec["backoffLimit"] == 2
+    # No rule that lets a lost pod go for nothing: a begun notebook would be begun for ever.
+    assert spec["podFailurePolicy"] == {
+        "rules": [
+            {
+                "action": "FailJob",
+                "onExitCodes": {
+                    "containerName": "notebook",
+                    "operator": "In",
+                    "values": [21, 25, 26],
+                },
+            }
+        ]
+    }
+    assert container({"spec": spec}, "files")["env"][:2] == [
+        {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "S3_OUTPUT_PREFIX", "value": f"jobs/{JOB_ID}/outputs/$(POD_UID)/"},
     ]

@@ -296,6 +296,21 @@ def test_a_pod_without_a_node_says_why_after_30_seconds(waits: str, message: str
             "The image registry.example/team/image:1 runs as root, which this namespace doesn't"
             " allow. Use an image with a user of its own, such as the usual Jupyter images.",
         ),
+        (
+            waiting("CreateContainerConfigError", 'secret "nb-s3-0123" not found'),
+            "The Secret nb-s3-0123 with the S3 credentials is missing. Create any job to have it"
+            " made again.",
+        ),
+        (
+            waiting("CreateContainerConfigError", 'secret "api" not found'),
+            "The Secret api, from which the notebook gets a variable, is missing. Create it in the"
+            " namespace, or correct k8s_env.",
+        ),
+        (
+            waiting("CreateContainerConfigError", "couldn't find key token in Secret team/api"),
+            "The Secret api, from which the notebook gets a variable, has no key token. Add it to"
+            " the Secret, or correct k8s_env.",
+        ),
     ],
 )
 def test_a_container_that_cannot_start_says_why(state: dict[str, Any], message: str) -> None:
@@ -316,3 +331,102 @@ def test_a_completed_run_tells_of_a_kernel_that_stood_in() -> None:
     found = derive(job("Complete"), [pod(notebook=ended(0), files=ended(0, kernel_note=note))], NOW)
 
     assert found.message == note
+
+
+def retried(*conditions: str, failed: int = 0, **options: Any) -> dict[str, Any]:
+    """A Job that may be tried three times."""
+    found = job(*conditions, failed=failed, **options)
+    found["spec"]["backoffLimit"] = 2
+    return found
+
+
+CELL_ERROR: dict[str, Any] = {"error": {"name": "KeyError", "value": "1", "cell": 3}}
+FAILED_POD = pod(phase="Failed", notebook=ended(20), files=ended(0, **CELL_ERROR))
+LATER = "2026-03-01T12:02:00Z"
+
+
+@pytest.mark.parametrize(
+    ("kubernetes_job", "pods", "expected"),
+    [
+        pytest.param(
+            retried(failed=1),
+            [FAILED_POD],
+            (
+                "QUEUED",
+                "Attempt 1 of 3 failed, and the next one follows. Cell 3 raised KeyError: 1",
+            ),
+            id="waits for the second attempt",
+        ),
+        pytest.param(
+            retried(),
+            [FAILED_POD],
+            (
+                "QUEUED",
+                "Attempt 1 of 3 failed, and the next one follows. Cell 3 raised KeyError: 1",
+            ),
+            id="its first failure isn't counted yet",
+        ),
+        pytest.param(
+            retried(failed=1),
+            [FAILED_POD, pod(phase="Pending", created=LATER)],
+            ("QUEUED", None),
+            id="the second pod is placed",
+        ),
+        pytest.param(
+            retried(failed=1),
+            [FAILED_POD, pod(notebook=RUNNING, files=RUNNING, created=LATER)],
+            ("IN_PROGRESS", "Attempt 2 of 3."),
+            id="the second attempt runs",
+        ),
+        pytest.param(
+            retried(),
+            [pod(notebook=RUNNING, files=RUNNING)],
+            ("IN_PROGRESS", None),
+            id="the first attempt runs",
+        ),
+        pytest.param(
+            retried(failed=3),
+            [FAILED_POD],
+            ("IN_PROGRESS", "Attempt 3 of 3."),
+            id="no attempt is left, and the verdict is awaited",
+        ),
+        pytest.param(
+            retried("FailureTarget", failed=1),
+            [FAILED_POD],
+            ("IN_PROGRESS", None),
+            id="it is being ended",
+        ),
+        pytest.param(
+            retried(),
+            [pod(phase="Failed", notebook=ended(21), files=ended(0))],
+            ("IN_PROGRESS", None),
+            id="what would fail again is not tried again",
+        ),
+        pytest.param(
+            retried(failed=1, annotations=end_patch("stopped")["metadata"]["annotations"]),
+            [FAILED_POD],
+            ("STOPPING", None),
+            id="it is stopped while it waits",
+        ),
+    ],
+)
+def test_a_job_with_attempts_left_stands_where_its_newest_pod_does(
+    kubernetes_job: dict[str, Any], pods: list[dict[str, Any]], expected: tuple[str, str | None]
+) -> None:
+    found = derive(kubernetes_job, pods, seconds(LATER) + 5)
+
+    assert (found.status.value, found.message) == expected
+
+
+def test_of_several_attempts_the_last_ones_failure_is_told() -> None:
+    evicted = pod(phase="Failed", reason="Evicted", message="The node was low on disk.")
+    last = pod(phase="Failed", notebook=ended(20), files=ended(0, **CELL_ERROR), created=LATER)
+
+    found = diagnose(retried("Failed", failed=3), [evicted, last])
+
+    assert found.category is Category.CELL_ERROR
+    assert found.message == "Attempt 3 of 3: Cell 3 raised KeyError: 1"
+    once = job("Failed", failed=2)
+    assert diagnose(once, [evicted, last]).category is Category.EVICTED
+    late = diagnose(retried("Failed", failed=2, reason="DeadlineExceeded"), [evicted, last])
+    assert late.summary == "The run took longer than its time limit of 3600 seconds."

@@ -140,6 +140,16 @@ class ClusterClient:
         path = self._path(JOBS)
         return self._create(JOBS, path, f"{path}/{manifest['metadata']['name']}", manifest)
 
+    def check_job(self, manifest: Mapping[str, Any]) -> None:
+        """Have the API judge a Job as if it were created, unknown fields included.
+
+        Raises:
+            Rejected: it would not be accepted, and why.
+        """
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        name = str(manifest["metadata"]["name"])
+        self._json("create", JOBS, "POST", self._path(JOBS), name=name, query=query, body=manifest)
+
     def get_job(self, name: str) -> dict[str, Any]:
         """The Job of this name. Raises: NotFound."""
         return self._json("get", JOBS, "GET", self._path(JOBS, name), name=name)

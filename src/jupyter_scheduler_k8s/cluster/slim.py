@@ -20,7 +20,10 @@ _OF_METADATA = (
     "labels",
 )
 _OF_JOB_SPEC = ("activeDeadlineSeconds", "suspend", "backoffLimit")
-_OF_JOB_STATUS = ("conditions", "startTime", "completionTime", "active", "terminating", "ready")
+_OF_JOB_STATUS = (
+    *("conditions", "startTime", "completionTime"),
+    *("active", "terminating", "ready", "failed"),
+)
 _OF_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions")
 _OF_CONTAINER = ("name", "image", "resources")
 _OF_CONTAINER_STATUS = ("name", "image", "state", "lastState", "restartCount")

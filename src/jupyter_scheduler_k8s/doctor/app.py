@@ -24,8 +24,8 @@ from jupyter_scheduler_k8s.doctor.report import (
     problem,
 )
 from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import Resources
 
 # What a server started with `jupyter lab` reads.
 _SERVER_FILES = ("jupyter_server_config", "jupyter_lab_config")
@@ -132,7 +132,7 @@ async def _pod(backend: Backend) -> Finding:
     manifest = manifests.job_manifest(
         record,
         backend.config,
-        resources=Resources(),
+        options=JobOptions(),
         placement=await backend.placement(),
         credentials=await backend.share_credentials(),
     )

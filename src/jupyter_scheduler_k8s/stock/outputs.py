@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jupyter_scheduler.utils import create_output_filename
 
-from jupyter_scheduler_k8s import beneath, names
+from jupyter_scheduler_k8s import attempts, beneath, names
 from jupyter_scheduler_k8s.downloads import make_plan
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.storage import Download, Storage
@@ -28,8 +28,9 @@ async def fetch_outputs(
     Raises:
         BackendError: S3 or the file system refuses.
     """
-    outputs = names.output_prefix(record.job_id)
-    sizes = {found.key: found.size for found in await storage.list(outputs)}
+    stored = await storage.list(names.output_prefix(record.job_id))
+    outputs = attempts.outputs_of(record.job_id, stored)
+    sizes = {found.key: found.size for found in stored}
     executed = create_output_filename(record.input_filename, record.create_time, "ipynb")
     here = {name: Path(path).name for name, path in staging_paths.items()}
     plan = make_plan(
@@ -38,6 +39,7 @@ async def fetch_outputs(
         formats=record.output_formats,
         filenames={"ipynb": executed, **here, "input": record.input_filename},
         package=bool(record.package_input_folder),
+        outputs=outputs,
     )
     folder = str(Path(staging_paths["input"]).parent.resolve())
     await storage.download(

@@ -37,8 +37,8 @@ from jupyter_scheduler_k8s.errors import (
     Rejected,
     StorageUnavailable,
 )
+from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.stock import stopping
 from jupyter_scheduler_k8s.stock.outputs import fetch_outputs
 
@@ -118,7 +118,9 @@ class StockRun:
         Raises:
             BackendError: in a sentence.
         """
-        resources = Resources.from_parameters(self.record.runtime_environment_parameters)
+        options = JobOptions.from_parameters(
+            self.record.runtime_environment_parameters, self._config
+        )
         notebooks.check_formats(self.record.output_formats)
         records.job_data(self.record)
         tree = self._inputs()
@@ -134,14 +136,14 @@ class StockRun:
             manifest = manifests.job_manifest(
                 self.record,
                 self._config,
-                resources=resources,
+                options=options,
                 placement=placement,
                 credentials=credentials,
             )
             try:
                 self._create(manifest, deadline=deadline)
             except Rejected as error:
-                raise Rejected(f"{error} {resources.described()}".strip()) from error
+                raise Rejected(f"{error} {options.described()}".strip()) from error
         except BaseException:
             if not self.is_uncertain:
                 self._discard()
