@@ -111,6 +111,20 @@ async def test_a_run_comes_back_under_upstreams_names(case: Case) -> None:
     }
 
 
+async def test_of_several_attempts_one_is_downloaded(case: Case) -> None:
+    uid = "0b0b0b0b-0000-4000-8000-000000000001"
+    await case.put("input/nb.ipynb", "the input")
+    for name, content in (("started", ""), ("output.ipynb", "executed"), ("output.html", "page")):
+        await case.put(f"outputs/{uid}/{name}", content)
+    await case.put("outputs/0a0a0a0a-0000-4000-8000-000000000002/started", "")
+
+    assert await case.download() == {
+        f"{case.dated}.ipynb": "executed",
+        f"{case.dated}.html": "page",
+        "nb.ipynb": "the input",
+    }
+
+
 @pytest.fixture
 def _far_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import time
