@@ -47,6 +47,8 @@ T = TypeVar("T")
 # there is none, and where it isn't.
 _KNOWN_TROUBLE_SECONDS = 3
 _FIRST_LIST_SECONDS = 20
+# A watch that is well says something once a minute.
+_STALE_SECONDS = 90
 # The kubelet and the Job controller need some seconds around the grace period.
 _END_SECONDS = GRACE_SECONDS + 30
 
@@ -144,6 +146,13 @@ class Backend:
             f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds: check"
             " that the cluster runs and that KUBECONFIG names it."
         )
+
+    def staleness(self) -> str | None:
+        """How old the records are, and why, as a sentence; None while they are current."""
+        problem, age = self.cache.problem(), self.cache.age()
+        if problem is None and age < _STALE_SECONDS:
+            return None
+        return f"This is how it was {age:.0f} seconds ago. {problem or ''}".strip()
 
     async def placement(self) -> Placement:
         """What manifests need to know of the cluster as it is now."""

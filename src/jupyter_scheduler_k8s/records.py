@@ -16,6 +16,9 @@ from jupyter_scheduler_k8s.errors import RecordError
 
 SCHEMA = 1
 
+# The statuses after which nothing changes any more.
+ENDED = ("COMPLETED", "FAILED", "STOPPED")
+
 # The API server's limit for all annotations of an object together
 # (k8s.io/apimachinery, TotalAnnotationSizeLimitB), less what the diagnosis and
 # other writers may add later.
@@ -63,7 +66,7 @@ class JobRecord:
     @property
     def ended(self) -> bool:
         """Whether nothing can change any more."""
-        return self.status in ("COMPLETED", "FAILED", "STOPPED")
+        return self.status in ENDED
 
 
 # What the annotation holds: what was asked for, not what became of it.

@@ -50,7 +50,7 @@ from jupyter_scheduler_k8s.errors import (
     UnsupportedQuery,
 )
 from jupyter_scheduler_k8s.options import JobOptions
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.records import ENDED, JobRecord
 from jupyter_scheduler_k8s.storage import Storage
 
 _COLUMNS = frozenset(column.name for column in fields(JobRecord))
@@ -129,7 +129,10 @@ class K8sScheduler(Scheduler):
         if query.next_token and not query.next_token.isdecimal():
             raise UnsupportedQuery(f"{query.next_token!r} is no next_token of a list of jobs.")
         await self.backend.synced()
-        return super().list_jobs(query)
+        found = super().list_jobs(query)
+        for job in found.jobs:
+            self._date(job)
+        return found
 
     async def count_jobs(self, query: CountJobsQuery) -> int:
         """The number of jobs with a status."""
@@ -145,7 +148,7 @@ class K8sScheduler(Scheduler):
         """
         await self.backend.synced()
         try:
-            return super().get_job(job_id, job_files)
+            found = super().get_job(job_id, job_files)
         except NoResultFound:
             raise _unknown(job_id) from None
         except MultipleResultsFound:
@@ -153,6 +156,13 @@ class K8sScheduler(Scheduler):
                 f"Two Jobs have the label of the job {job_id}: one is a copy; delete it with"
                 " kubectl."
             ) from None
+        self._date(found)
+        return found
+
+    def _date(self, job: DescribeJob) -> None:
+        """Say of a job that may have changed since how old this is, where that is long."""
+        if job.status not in ENDED and (remark := self.backend.staleness()):
+            job.status_message = f"{job.status_message or ''} {remark}".strip()
 
     def add_job_files(self, model: DescribeJob) -> None:
         """Fill in which files of the job are in the output folder."""
