@@ -231,6 +231,8 @@ class K8sScheduler(Scheduler):
                 await note.before_create()
                 await self._create(manifest, record, options)
         self.backend.share_again()
+        # A job is looked after though nobody opens a page.
+        self.backend.start()
         return record.job_id
 
     async def update_job(self, job_id: str, model: UpdateJob) -> None:

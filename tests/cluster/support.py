@@ -155,7 +155,7 @@ def ended(server: LabServer, job_id: str, *, seconds: float = 120) -> dict[str, 
     return found
 
 
-def notebook(*sources: str, kernel: str = "python3") -> str:
+def notebook(*sources: str, kernel: str = "python3", language: str = "python") -> str:
     """A notebook with these code cells, as JSON text."""
     return json.dumps(
         {
@@ -171,7 +171,7 @@ def notebook(*sources: str, kernel: str = "python3") -> str:
                 for number, source in enumerate(sources)
             ],
             "metadata": {
-                "kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}
+                "kernelspec": {"name": kernel, "display_name": kernel, "language": language}
             },
             "nbformat": 4,
             "nbformat_minor": 5,

@@ -64,6 +64,11 @@ class Case:
             log=backend.log,
             clock=self.pending_clock,
         )
+        self.looked_after = False
+
+    def look_after(self) -> None:
+        """Stands for the start of the server's threads, which no test here is about."""
+        self.looked_after = True
 
     def create(self, **asked: Any) -> str:
         model = CreateJob(
@@ -91,7 +96,9 @@ def case(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
         "AWS_REGION": "eu-central-1",
     }.items():
         monkeypatch.setenv(name, value)
-    return Case(api, tmp_path)
+    made = Case(api, tmp_path)
+    monkeypatch.setattr(made.scheduler.backend, "start", made.look_after)
+    return made
 
 
 def test_the_inputs_are_stored_before_the_job_exists(case: Case) -> None:
@@ -100,6 +107,12 @@ def test_the_inputs_are_stored_before_the_job_exists(case: Case) -> None:
     assert case.keys() == [f"jobs/{job_id}/input/n.ipynb"]
     assert case.job_ids() == [job_id]
     assert case.api.kinds()[-1] == "create"
+
+
+def test_a_job_is_looked_after_though_nobody_reads_the_list(case: Case) -> None:
+    case.create()
+
+    assert case.looked_after
 
 
 @pytest.mark.parametrize("lost", [Lost(done=True), Silent(done=True)], ids=["lost", "time-out"])
