@@ -24,6 +24,7 @@ from jupyter_scheduler_k8s.cluster import (
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.sources import CacheSource
+from jupyter_scheduler_k8s.database.writer import JobWriter
 from jupyter_scheduler_k8s.errors import (
     BackendError,
     ClusterError,
@@ -64,7 +65,10 @@ class Backend:
         self.client = ClusterClient(config.namespace)
         self.cache = RecordCache(job_record, log=log)
         self.database = K8sDatabaseManager(
-            jobs=CacheSource(self.cache), ensure_namespace=self.client.ensure_namespace
+            config=config,
+            client=self.client,
+            jobs=CacheSource(self.cache),
+            writer=JobWriter(self.client, cache=self.cache),
         )
         self._ends = _Ends()
         self.cache.on_change(self._ends.changed)

@@ -162,32 +162,35 @@ class Writer:
         self.added: list[Any] = []
         self.updated: list[tuple[str, Mapping[str, Any]]] = []
         self.deleted: list[str] = []
+        self.checked: list[Mapping[str, Any]] = []
+        self.gone = ""
 
     def add(self, instance: Any) -> None:
         self.added.append(instance)
 
-    def update(self, record: Any, values: Mapping[str, Any]) -> None:
-        self.updated.append((record.job_id, values))
+    def check(self, values: Mapping[str, Any]) -> None:
+        self.checked.append(values)
 
-    def delete(self, record: Any) -> None:
+    def update(self, record: Any, values: Mapping[str, Any]) -> bool:
+        self.updated.append((record.job_id, values))
+        return bool(record.job_id != self.gone)
+
+    def delete(self, record: Any) -> bool:
         self.deleted.append(record.job_id)
+        return bool(record.job_id != self.gone)
 
 
 def test_writes_go_to_the_writer_one_record_at_a_time() -> None:
     writer = Writer()
-    made: list[bool] = []
     manager = K8sDatabaseManager(
-        jobs=CacheSource(cache_of([_job(number) for number in range(5)])),
-        writer=writer,
-        ensure_namespace=lambda: made.append(True),
+        jobs=CacheSource(cache_of([_job(number) for number in range(5)])), writer=writer
     )
-    manager.create_tables("k8s://", drop_tables=True)
-    assert made == [True]
     with manager.create_session("k8s://")() as session:
         failed = session.query(Job).filter(Job.status == Status.FAILED)
         assert failed.update({"status": Status.STOPPED, Job.name: "x"}) == 2
         assert failed.delete(synchronize_session=False) == 2
         assert session.query(Job).filter(Job.job_id == "x").update({"name": "y"}) == 0
+        assert writer.checked == [{"status": Status.STOPPED, "name": "x"}, {"name": "y"}]
         job = Job(name="new")
         session.add(job)
         with pytest.raises(UnsupportedQuery, match="no column colour"):
@@ -200,6 +203,16 @@ def test_writes_go_to_the_writer_one_record_at_a_time() -> None:
     assert writer.updated == [(one, {"status": Status.STOPPED, "name": "x"}) for one in ids]
     assert writer.deleted == ids
     assert writer.added == [job]
+
+
+def test_records_that_went_meanwhile_are_not_counted() -> None:
+    writer = Writer()
+    writer.gone = ID.format(4)
+    session = K8sSession(
+        CacheSource(cache_of([_job(number) for number in range(5)])), writer=writer
+    )
+    assert session.query(Job).update({"name": "x"}) == 4
+    assert session.query(Job).delete() == 4
 
 
 class Lister:

@@ -4,9 +4,11 @@ from jupyter_scheduler_k8s.database.manager import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.query import K8sQuery, RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
 from jupyter_scheduler_k8s.database.sources import CacheSource, LiveSource, RecordSource
+from jupyter_scheduler_k8s.database.writer import JobWriter
 
 __all__ = [
     "CacheSource",
+    "JobWriter",
     "K8sDatabaseManager",
     "K8sQuery",
     "K8sSession",

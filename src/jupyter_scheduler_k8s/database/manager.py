@@ -3,37 +3,62 @@
 from collections.abc import Callable
 from typing import Any
 
+from jupyter_scheduler_k8s import records
+from jupyter_scheduler_k8s.cluster.client import ClusterClient
+from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database.query import RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
-from jupyter_scheduler_k8s.database.sources import RecordSource
+from jupyter_scheduler_k8s.database.sources import LiveSource, RecordSource
+from jupyter_scheduler_k8s.database.writer import JobWriter
+from jupyter_scheduler_k8s.views import job_record
 
 
 class K8sDatabaseManager:
     """Sessions over Kubernetes Jobs, in the shape that jupyter-scheduler's proposed
-    `DatabaseManager` has (its pull request 590): `create_tables`, `create_session`."""
+    `DatabaseManager` has (its pull request 590): `create_tables`, `create_session`.
+
+    `K8sDatabaseManager()` reads and writes the live API, by the settings in the
+    environment; a server hands in its cache. Either way, records are one owner's.
+    """
 
     def __init__(
         self,
         *,
-        jobs: RecordSource,
+        config: K8sConfig | None = None,
+        client: ClusterClient | None = None,
+        jobs: RecordSource | None = None,
         definitions: RecordSource | None = None,
         writer: RecordWriter | None = None,
-        ensure_namespace: Callable[[], None] | None = None,
     ) -> None:
-        """`ensure_namespace` is `ClusterClient.ensure_namespace`; it blocks."""
-        self._jobs = jobs
+        """Nothing is asked of the cluster yet.
+
+        Args:
+            config: the settings; those of the environment where there are none.
+            client: how the API is reached; made from the settings where it is None.
+            jobs: where records come from; the live API where it is None.
+            definitions: where definitions come from; without it there are none.
+            writer: what changes records; the live API where it is None.
+
+        Raises:
+            ConfigurationError: a setting in the environment can't be what it is.
+        """
+        self._config = config or K8sConfig()
+        self._client = client or ClusterClient(self._config.namespace)
+        self._jobs = jobs or LiveSource(
+            self._client,
+            selector=records.selector(self._config.owner),
+            make_record=job_record,
+        )
         self._definitions = definitions
-        self._writer = writer
-        self._ensure_namespace = ensure_namespace
+        self._writer = writer or JobWriter(self._client)
 
     def create_tables(self, *_: Any, **__: Any) -> None:
-        """Make sure that the namespace exists.
+        """Make sure that the namespace exists. Blocking.
 
         What upstream hands over (a database URL, `drop_tables`, the tables) has
         no meaning here; nothing is ever dropped.
         """
-        if self._ensure_namespace is not None:
-            self._ensure_namespace()
+        self._client.ensure_namespace()
 
     def create_session(self, *_: Any) -> Callable[[], K8sSession]:
         """What `Scheduler.db_session` is: called, it gives a session."""

@@ -16,14 +16,17 @@ from jupyter_scheduler_k8s.errors import UnsupportedQuery
 class RecordWriter(Protocol):
     """What changes records. Blocks until the cluster has the change; raises ClusterError."""
 
-    def add(self, instance: Any) -> None:
+    def add(self, instance: Any, /) -> None:
         """Store a new instance of a model, such as `orm.Job`."""
 
-    def update(self, record: Any, values: Mapping[str, Any]) -> None:
-        """Change columns of a record."""
+    def check(self, values: Mapping[str, Any], /) -> None:
+        """Raise UnsupportedQuery where no record could get these values."""
 
-    def delete(self, record: Any) -> None:
-        """Delete a record."""
+    def update(self, record: Any, values: Mapping[str, Any], /) -> bool:
+        """Change columns of a record; False if it is gone."""
+
+    def delete(self, record: Any, /) -> bool:
+        """Delete a record; False if it is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +141,21 @@ class K8sQuery:
         return self.filter(_column(self._model.reader.model, key.key) == identity).first()
 
     def update(self, values: Mapping[Any, Any], **_: Any) -> int:
-        """Change columns of all records; returns their number."""
+        """Change columns of all records; returns their number.
+
+        One record after the other: where one can't be written, those before it are.
+        """
         writer = self._writer("update")
         named = {_key(self._model, column): value for column, value in values.items()}
-        records = self._model.source.select(self._selection)
-        for record in records:
-            writer.update(record, named)
-        return len(records)
+        writer.check(named)
+        return sum(
+            writer.update(record, named) for record in self._model.source.select(self._selection)
+        )
 
     def delete(self, **_: Any) -> int:
-        """Delete all records; returns their number."""
+        """Delete all records, one after the other; returns their number."""
         writer = self._writer("delete")
-        records = self._model.source.select(self._selection)
-        for record in records:
-            writer.delete(record)
-        return len(records)
+        return sum(writer.delete(record) for record in self._model.source.select(self._selection))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(Query, name):
