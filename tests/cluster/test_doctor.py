@@ -76,12 +76,20 @@ def test_each_fault_is_named_with_what_to_do(
     away["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     for name, config in (("stranger", stranger), ("away", away)):
         (tmp_path / name).write_text(json.dumps(config))
+    template = tmp_path / "template.yaml"
+    template.write_text("spec: {tolerations: [{kee: gpu}]}")
     cases = CASES | {
         "no permission": (
             {"KUBECONFIG": str(tmp_path / "stranger")},
             (),
             "permissions",
             "bind the Role",
+        ),
+        "pod template": (
+            {"K8S_POD_TEMPLATE": str(template)},
+            (),
+            "pod template",
+            'unknown field "spec.template.spec.tolerations[0].kee"',
         ),
         "cluster away": ({"KUBECONFIG": str(tmp_path / "away")}, (), "cluster", "not answer"),
     }

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from cluster.support import Bucket, Kubectl, create, download, ended, notebook, text_outputs, write
+from cluster.support import (
+    Bucket,
+    Kubectl,
+    create,
+    download,
+    ended,
+    notebook,
+    text_outputs,
+    until,
+    write,
+)
 from local_lab.demo import example_folder
 from local_lab.server import LabServer, RequestFailed
 
@@ -162,19 +172,17 @@ def test_a_stopped_job_keeps_what_it_had(
 ) -> None:
     write(server, "long.ipynb", "print('first')", "import time\ntime.sleep(600)")
     job_id = create(server, "long.ipynb")
-    kubectl.run(
-        "wait", "job", "-l", f"jupyter-scheduler.io/job-id={job_id}",
-        "--for=jsonpath={.status.ready}=1", "--timeout=60s",
-    )  # fmt: skip
+    until(lambda: _cells_finished(kubectl, job_id) == 1, seconds=60, what="the first cell's end")
 
     server.request("PATCH", f"jobs/{job_id}", {"status": "STOPPED"})
     assert server.request("GET", f"jobs/{job_id}")["status"] == "STOPPING"
-    job = ended(server, job_id)
+    until(lambda: not _runs(kubectl, job_id), seconds=60, what="the pod's end")
+    job = ended(server, job_id, seconds=2)
 
     assert job["status"] == "STOPPED"
     assert "stopped" in job["status_message"]
     files = download(server, job_id)
-    assert len(text_outputs(files["ipynb"].read_text())) == 2
+    assert text_outputs(files["ipynb"].read_text()) == ["first\n", ""]
 
     server.request("DELETE", f"jobs/{job_id}")
     assert bucket.keys(f"jobs/{job_id}/") == []
@@ -265,3 +273,24 @@ def test_the_example_is_a_report(server: LabServer, run_job: RunJob) -> None:
         "Botanical Garden",
         "Stadium",
     }
+
+
+def _cells_finished(kubectl: Kubectl, job_id: str) -> int:
+    """How many cells the pod of a job says that it has finished."""
+    for pod in kubectl.pods(job_id):
+        name = pod["metadata"]["name"]
+        state = kubectl.run(
+            "exec", name, "-c", "notebook", "--", "cat", "/job/control/state.json", check=False
+        )
+        if state:
+            return int(json.loads(state)["cells"]["finished"])
+    return 0
+
+
+def _runs(kubectl: Kubectl, job_id: str) -> bool:
+    """Whether a container of a job's pod is still running."""
+    return any(
+        "terminated" not in container["state"]
+        for pod in kubectl.pods(job_id)
+        for container in pod["status"]["containerStatuses"]
+    )

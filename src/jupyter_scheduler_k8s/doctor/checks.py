@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import Requirement
 
 from jupyter_scheduler_k8s import combinations
+from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.cluster import ClusterClient
 from jupyter_scheduler_k8s.cluster.permissions import NEEDED
 from jupyter_scheduler_k8s.config import K8sConfig
@@ -140,6 +141,16 @@ def permissions(client: ClusterClient) -> Finding:
         )
     count = sum(len(verbs) for verbs in NEEDED.values())
     return ok("permissions", f"all {count} that are needed in {client.namespace}.")
+
+
+def pod_template(backend: Backend) -> Finding:
+    """Whether Kubernetes would take a job with the pod template.
+
+    Raises:
+        BackendError: it wouldn't, and why.
+    """
+    backend.check_template()
+    return ok("pod template", "Kubernetes takes a job with it.")
 
 
 async def bucket(storage: Storage, key: str, now: Callable[[], float]) -> Finding:
