@@ -99,13 +99,14 @@ def running(state: Path) -> dict[str, list[Running]]:
     pids = {process.pid for process in ours}
     for process in ours:
         # Shims are started by containerd and, once it has let go of them, have process 1 as parent.
-        if process.parent in pids or _is_shim(process.pid):
+        if process.parent in pids or is_shim(process.pid):
             continue
         by_role.setdefault(process.role, []).append(process)
     return by_role
 
 
-def _is_shim(pid: int) -> bool:
+def is_shim(pid: int) -> bool:
+    """Whether a process is one of containerd's shims, the parent of a pod's containers."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().startswith("containerd-shim")
     return False

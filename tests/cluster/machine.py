@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.support import Kubectl, until
-from local_cluster import processes
+from local_cluster import control_groups, processes, slots
+from local_cluster.layout import Layout
 
 _ROOT = Path(__file__).parents[2]
 
@@ -28,6 +29,21 @@ def kill(role: str) -> None:
     """SIGKILL a program; nothing starts it again but `restore`."""
     for pid in pids(role):
         os.kill(pid, signal.SIGKILL)
+
+
+def lose_node() -> None:
+    """SIGKILL the kubelet, containerd and every container, as if the power went."""
+    kill("kubelet")
+    kill("containerd")
+    layout = Layout.of(_ROOT)
+    claim = slots.claim_of(layout)
+    assert claim is not None
+    shims = [
+        found.pid
+        for found in processes.all_running()
+        if found.state == str(layout.state) and processes.is_shim(found.pid)
+    ]
+    processes.kill([*shims, *control_groups.processes_in(claim.slot.label)])
 
 
 @contextmanager

@@ -155,6 +155,18 @@ def ended(server: LabServer, job_id: str, *, seconds: float = 120) -> dict[str, 
     return found
 
 
+def first_output(bucket: Bucket, job_id: str, *, seconds: float = 90) -> str:
+    """What the first cell of a run printed, once that is stored."""
+    prefix = f"jobs/{job_id}/outputs/"
+
+    def look() -> str:
+        if f"{prefix}output.ipynb" not in bucket.keys(prefix):
+            return ""
+        return text_outputs(bucket.read(f"{prefix}output.ipynb"))[0]
+
+    return until(look, seconds=seconds, what=f"the first output of job {job_id}")
+
+
 def notebook(*sources: str, kernel: str = "python3", language: str = "python") -> str:
     """A notebook with these code cells, as JSON text."""
     return json.dumps(
