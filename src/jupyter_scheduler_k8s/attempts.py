@@ -13,7 +13,7 @@ from jupyter_scheduler_k8s import names
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # What an attempt can leave without having computed anything.
-_MARKERS = (names.STARTED_KEY, names.RESULT_KEY)
+_MARKERS = (names.STARTED_KEY, names.RESULT_KEY, names.LOG_KEY)
 
 
 class Stored(Protocol):

@@ -93,6 +93,7 @@ class Backend:
             log=log,
             has_begun=self._has_begun,
             read_result=self._read_result,
+            keep_log=self._keep_log,
         )
         self.pending = PendingInputs(
             client=self.client, storage=lambda: self.storage, owner=config.owner, log=log
@@ -271,11 +272,14 @@ class Backend:
     def _check_bucket(self) -> None:
         asyncio.run(self.storage.check_bucket())
 
+    def _keep_log(self, job: Mapping[str, Any], pod: Mapping[str, Any], text: str) -> None:
+        """Store the end of a pod's log beside the outputs of its run. Blocking."""
+        key = _outputs_of(job, pod) + names.LOG_KEY
+        asyncio.run(self.storage.put_bytes(key, text.encode()))
+
     def _has_begun(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
         """Whether the notebook of this Job has begun in this pod, by its marker. Blocking."""
-        outputs = names.output_prefix(_job_id(job))
-        if objects.retries(job):
-            outputs = names.attempt_prefix(_job_id(job), pod["metadata"]["uid"])
+        outputs = _outputs_of(job, pod)
         stored = asyncio.run(self.storage.list(outputs))
         return any(found.key == outputs + names.STARTED_KEY for found in stored)
 
@@ -297,6 +301,13 @@ class Backend:
     def _has_ended(self, name: str) -> bool:
         found = self.cache.objects(name)
         return found is None or job_record(*found, time.time()).ended
+
+
+def _outputs_of(job: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
+    """The prefix that this pod of the Job stores below."""
+    if objects.retries(job):
+        return names.attempt_prefix(_job_id(job), pod["metadata"]["uid"])
+    return names.output_prefix(_job_id(job))
 
 
 def _job_id(job: Mapping[str, Any]) -> str:

@@ -20,13 +20,20 @@ from jupyter_scheduler.utils import create_output_filename
 from jupyter_server.utils import ensure_async
 
 from jupyter_scheduler_k8s import attempts, beneath, names
-from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError, StorageError, UnsafePath
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    ConfigurationError,
+    ObjectMissing,
+    StorageError,
+    UnsafePath,
+)
 from jupyter_scheduler_k8s.staging import check_filename
 from jupyter_scheduler_k8s.storage import Download, Storage
 
 _ENDED = frozenset({Status.COMPLETED.value, Status.FAILED.value, Status.STOPPED.value})
 # Characters: enough for a sentence.
 _REASON_LENGTH = 300
+_LOG_BYTES = 1 << 20
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -186,18 +193,17 @@ class K8sJobFilesManager(JobFilesManager):
             )
             for path, key in paths.items()
         )
+        if _status(job) in (Status.FAILED.value, Status.STOPPED.value):
+            if log := await _log(storage, outputs):
+                path = f"{folder}/{_log_name(scheduler, job)}"
+                await asyncio.to_thread(_write, scheduler.root_dir, path, log)
         # A run that goes on may still make them.
         if plan.missing and _status(job) in _ENDED:
             raise StorageError(await self._incomplete(storage, outputs, plan, folder))
 
     async def _incomplete(self, storage: Storage, outputs: str, plan: Plan, folder: str) -> str:
         """What to say of the formats that aren't there, with the run's own words."""
-        reasons: Any = {}
-        try:
-            result = await storage.get_json(outputs + names.RESULT_KEY)
-            reasons = result.get("failed_outputs", {})
-        except (BackendError, AttributeError):
-            pass
+        reasons = (await _result(storage, outputs)).get("failed_outputs")
         if not isinstance(reasons, dict):
             reasons = {}
         missing = [
@@ -207,9 +213,44 @@ class K8sJobFilesManager(JobFilesManager):
         return f"The run did not make {', '.join(missing)}; all that it made is in {folder!r}."
 
 
+async def _result(storage: Storage, outputs: str) -> Mapping[str, Any]:
+    """What a run told of itself; nothing where that isn't there or can't be read."""
+    try:
+        found = await storage.get_json(outputs + names.RESULT_KEY)
+    except BackendError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+async def _log(storage: Storage, outputs: str) -> bytes:
+    """The end of a run's log: as the run stored it, or as a server kept it."""
+    told = (await _result(storage, outputs)).get("log_tail")
+    if isinstance(told, str) and told:
+        return told.encode()
+    try:
+        return await storage.get_bytes(outputs + names.LOG_KEY, limit=_LOG_BYTES)
+    except ObjectMissing:
+        return b""
+
+
 def _short(reason: object) -> str:
     """One line of what the pod says: it is not ours, and may be long."""
     return " ".join(str(reason).split())[:_REASON_LENGTH]
+
+
+def _write(root: str, path: str, data: bytes) -> None:
+    file = beneath.NewFile(root, path)
+    try:
+        file.write(data)
+    except BaseException:
+        file.discard()
+        raise
+    file.finish()
+
+
+def _log_name(scheduler: Any, job: DescribeJob) -> str:
+    """The log's name: that of the executed notebook, with another end."""
+    return f"{_single(_filenames(scheduler, job)['ipynb']).removesuffix('.ipynb')}.log"
 
 
 def _filenames(scheduler: Any, job: DescribeJob) -> dict[str, Any]:

@@ -42,6 +42,8 @@ NOTEBOOK_CONTAINER = "notebook"
 OUTPUT_STEM = "output"
 RESULT_KEY = "result.json"
 STARTED_KEY = "started"
+# The end of the notebook's log, of a run that could not store its own.
+LOG_KEY = "log"
 SIDE_FILES_KEY = "files/"
 # No escaped path can have this name: a `%` in a path is written %25.
 TREE_KEY = "%tree"

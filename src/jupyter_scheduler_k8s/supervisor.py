@@ -2,7 +2,8 @@
 
 - A run that can't begin (no node, no image, a container that can't start, a pod
   that is refused) is ended when its time is up: Kubernetes would let it wait for ever.
-- Why a run failed is written onto its Job, because pods don't last.
+- Why a run failed is written onto its Job, because pods don't last; the end of its
+  log goes to S3, where the run itself could not bring it there.
 
 Everything is read off the mirror and may be done twice, by two servers or after
 a crash, with the same result. While no server is alive, a run that can't begin
@@ -27,6 +28,7 @@ from jupyter_scheduler_k8s.waiting import is_hopeless, refused_reason, waiting_r
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
 _LONE_SECONDS = 30
+_LOG_LINES = 200
 
 
 class Supervisor:
@@ -41,6 +43,7 @@ class Supervisor:
         log: Logger,
         has_begun: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
         read_result: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
+        keep_log: Callable[[Mapping[str, Any], Mapping[str, Any], str], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -51,6 +54,7 @@ class Supervisor:
             log: where what can't be done is said.
             has_begun: whether the marker of a Job's run in a pod of it is in S3.
             read_result: the `result.json` of a Job's run; None where there is none.
+            keep_log: stores the end of the log of a Job's pod.
             wall_clock: seconds since the epoch.
         """
         self._client = client
@@ -59,6 +63,7 @@ class Supervisor:
         self._log = log
         self._has_begun = has_begun
         self._read_result = read_result
+        self._keep_log = keep_log
         self._wall_clock = wall_clock
         self._changed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
@@ -124,9 +129,27 @@ class Supervisor:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
         pods = [pod for pod in found if belongs_to(pod, uid)]
-        result = None if pods else self._read_result(job)
-        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods, result))
+        result = self._read_result(job)
+        if pods and result is None:
+            self._save_log(job, objects.newest_first(pods)[0])
+        text = diagnosis.diagnosis_annotation(
+            diagnosis.diagnose(job, pods, None if pods else result)
+        )
         self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
+
+    def _save_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
+        """Keep the end of the log of a run that was ended before it could do so itself."""
+        if not objects.terminated(pod, names.NOTEBOOK_CONTAINER):
+            return
+        try:
+            text = self._client.read_log(
+                pod["metadata"]["name"], names.NOTEBOOK_CONTAINER, tail_lines=_LOG_LINES
+            )
+            if text:
+                self._keep_log(job, pod, text)
+        except BackendError as error:
+            # The reason of the failure is worth more, and follows.
+            self._log.warning("The log of %s was not kept: %s", job["metadata"]["name"], error)
 
     def _end_if_overdue(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
         name, now = job["metadata"]["name"], self._wall_clock()

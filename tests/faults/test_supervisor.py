@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faults.fake_api import FakeApi, Thing
+from faults.fake_api import Answer, FakeApi, Thing
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
 from jupyter_scheduler_k8s.objects import seconds
@@ -27,6 +27,7 @@ class Watched:
         self.api = api
         self.now = seconds(CREATED)
         self.begun = False
+        self.logs: list[str] = []
         self.result: Mapping[str, Any] | None = None
         self.cache = RecordCache(
             job_record, log=logging.getLogger("test"), wall_clock=lambda: self.now
@@ -38,6 +39,7 @@ class Watched:
             log=logging.getLogger("test"),
             has_begun=lambda _job, _pod: self.begun,
             read_result=lambda _: self.result,
+            keep_log=lambda job, pod, text: self.logs.append(text),
             wall_clock=lambda: self.now,
         )
 
@@ -293,3 +295,33 @@ def test_a_completed_run_is_left_alone(watched: Watched) -> None:
     watched.look(after=5000)
 
     assert watched.api.kinds() == []
+
+
+def test_the_log_of_a_run_that_could_not_store_it_is_kept(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.pod(phase="Failed", containerStatuses=containers(notebook=terminated(137)))
+    watched.api.fail("get", Answer(200, body=b"its last words\n"))
+
+    watched.look()
+
+    assert watched.logs == ["its last words\n"]
+
+
+def test_a_log_that_cannot_be_read_hides_no_reason(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.pod(phase="Failed", containerStatuses=containers(notebook=terminated(22)))
+    watched.api.fail("get", Answer(404, "the container is gone", "NotFound"))
+
+    found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
+
+    assert (found["category"], watched.logs) == ("KERNEL_DIED", [])
+
+
+def test_the_log_that_a_run_stored_itself_is_enough(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.result = {"outcome": "cell-error", "log_tail": "x"}
+    watched.pod(phase="Failed", containerStatuses=containers(notebook=terminated(20)))
+
+    watched.look()
+
+    assert (watched.logs, "get" in watched.api.kinds()) == ([], False)

@@ -484,3 +484,27 @@ async def test_json_of_the_record_is_not_asked_which_files_exist(case: Case) -> 
     await case.store_run()
     await case.put("outputs/result.json", json.dumps({"files": [{"path": "never.csv"}]}))
     assert len(await case.download()) == 3
+
+
+@pytest.mark.parametrize(
+    ("tail", "content"),
+    [
+        ("outputs/result.json", json.dumps({"log_tail": "its last words"})),
+        ("outputs/log", "its last words"),
+    ],
+)
+async def test_the_end_of_the_log_comes_with_a_run_that_failed(
+    case: Case, tail: str, content: str
+) -> None:
+    case.job.status = Status.FAILED
+    await case.store_run()
+    await case.put(tail, content)
+
+    assert (await case.download())[f"{case.dated}.log"] == "its last words"
+
+
+async def test_a_completed_run_comes_without_its_log(case: Case) -> None:
+    await case.store_run()
+    await case.put("outputs/result.json", json.dumps({"log_tail": "words"}))
+
+    assert f"{case.dated}.log" not in await case.download()
