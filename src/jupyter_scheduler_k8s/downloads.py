@@ -193,10 +193,10 @@ class K8sJobFilesManager(JobFilesManager):
             )
             for path, key in paths.items()
         )
-        if _status(job) in (Status.FAILED.value, Status.STOPPED.value):
-            if log := await _log(storage, outputs):
-                path = f"{folder}/{_log_name(scheduler, job)}"
-                await asyncio.to_thread(_write, scheduler.root_dir, path, log)
+        cut_short = _status(job) in (Status.FAILED.value, Status.STOPPED.value)
+        if cut_short and (log := await _log(storage, outputs)):
+            path = f"{folder}/{_log_name(scheduler, job)}"
+            await asyncio.to_thread(_write, scheduler.root_dir, path, log)
         # A run that goes on may still make them.
         if plan.missing and _status(job) in _ENDED:
             raise StorageError(await self._incomplete(storage, outputs, plan, folder))
