@@ -60,6 +60,10 @@ test: lint test-unit test-lowest test-cluster ## everything that CI runs
 chaos: environment cluster ## 200 runs while servers and containers are killed; COUNT= and SEED= change that
 	@PYTHONPATH=local-dev:tests $(RUN) python -m chaos --count $(or $(COUNT),200) --seed $(or $(SEED),1)
 
+.PHONY: bench
+bench: environment cluster ## measure the budgets, beside the stock scheduler and bare Jobs; ROWS= for some only
+	@UV=$(UV) PYTHONPATH=local-dev:bench:tests $(RUN) python -m budgets --rows "$(ROWS)"
+
 .PHONY: mutants
 mutants: $(UV) ## change the code that decides, a little at a time, and see that tests notice
 	@$(RUN) --group mutants mutmut run

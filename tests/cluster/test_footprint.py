@@ -1,28 +1,14 @@
 """Running jobs cost the server nothing that grows with their number."""
 
 import gc
-from collections.abc import Iterator
 from typing import Any
-
-import psutil
 
 from cluster.support import Kubectl, create, ended, until, write
 from local_lab.server import LabServer
+from support.memory import own_memory, tree
 
 _JOBS = 20
 _MEGABYTE = 1024 * 1024
-
-
-def tree(server: LabServer) -> Iterator[psutil.Process]:
-    """The server's process and all below it."""
-    leader = psutil.Process(server.process.pid)
-    yield leader
-    yield from leader.children(recursive=True)
-
-
-def own_memory(server: LabServer) -> int:
-    """Bytes that only this tree of processes holds."""
-    return sum(process.memory_full_info().uss for process in tree(server))
 
 
 def test_twenty_running_jobs_add_no_process_and_hardly_any_memory(
