@@ -1,6 +1,7 @@
 """`python -m budgets [--rows NAME,...]`: measure, and print the table."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> int:
     if unknown := set(rows) - set(ROWS):
         asked.error(f"no such row: {', '.join(sorted(unknown))}")
     lines: list[Measurement | Missing] = []
+    # An end from outside still stops the servers and removes what was made.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, lab(Path(folder)) as made:
         for name in ROWS:
             if name in rows:

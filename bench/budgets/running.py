@@ -114,13 +114,22 @@ def _manifest(owner: str, name: str, prefix: str, settings: Mapping[str, str]) -
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": False,
                     "enableServiceLinks": False,
-                    "securityContext": {"runAsUser": 1000, "runAsGroup": 100},
+                    "securityContext": {
+                        "runAsUser": 1000,
+                        "runAsGroup": 100,
+                        "runAsNonRoot": True,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
                     "containers": [
                         {
                             "name": "notebook",
                             "image": settings["K8S_IMAGE"],
                             "imagePullPolicy": "IfNotPresent",
                             "command": ["python", "-m", "notebook_job"],
+                            "securityContext": {
+                                "allowPrivilegeEscalation": False,
+                                "capabilities": {"drop": ["ALL"]},
+                            },
                             "env": [{"name": key, "value": plain[key]} for key in plain],
                         }
                     ],
