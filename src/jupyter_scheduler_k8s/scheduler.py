@@ -173,11 +173,9 @@ class K8sScheduler(Scheduler):
         files = []
         for label, file_format in [*wanted, ("Input", "input")]:
             path = os.path.join(folder, str(filenames[file_format]))  # noqa: PTH118
-            found = path if self.file_exists(path) else None
-            files.append(JobFile(display_name=label, file_format=file_format, file_path=found))
+            files.append(_file(label, file_format, path if self.file_exists(path) else None))
         if model.package_input_folder:
-            found = folder if self.dir_exists(folder) else None
-            files.append(JobFile(display_name="Files", file_format="files", file_path=found))
+            files.append(_file("Files", "files", folder if self.dir_exists(folder) else None))
         model.job_files = files
         model.downloaded = all(file.file_path for file in files)
 
@@ -382,6 +380,11 @@ class K8sScheduler(Scheduler):
             except NotFound:
                 raise _unknown(record.job_id) from None
             write.put(patched)
+
+
+def _file(label: str, file_format: str, path: str | None) -> JobFile:
+    # Checking our own texts would be half of the time that a page of jobs takes.
+    return JobFile.construct(display_name=label, file_format=file_format, file_path=path)
 
 
 def _unknown(job_id: str) -> NotFound:
