@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from logging import Logger
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from jupyter_scheduler_k8s.cluster import (
 )
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
+from jupyter_scheduler_k8s.database.creator import JobCreator
 from jupyter_scheduler_k8s.database.sources import CacheSource
 from jupyter_scheduler_k8s.database.writer import JobWriter
 from jupyter_scheduler_k8s.errors import (
@@ -36,8 +36,8 @@ from jupyter_scheduler_k8s.errors import (
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.pending import PendingInputs
+from jupyter_scheduler_k8s.provision import Provision
 from jupyter_scheduler_k8s.records import JobRecord
-from jupyter_scheduler_k8s.resources import quota_resources
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
 from jupyter_scheduler_k8s.views import job_record
@@ -64,11 +64,14 @@ class Backend:
         self.log = log
         self.client = ClusterClient(config.namespace)
         self.cache = RecordCache(job_record, log=log)
+        self._provision = Provision(
+            config, client=lambda: self.client, storage=lambda: self.storage
+        )
         self.database = K8sDatabaseManager(
             config=config,
             client=self.client,
             jobs=CacheSource(self.cache),
-            writer=JobWriter(self.client, cache=self.cache),
+            writer=JobWriter(self.client, cache=self.cache, create=self._create_added),
         )
         self._ends = _Ends()
         self.cache.on_change(self._ends.changed)
@@ -161,16 +164,7 @@ class Backend:
 
     async def placement(self) -> Placement:
         """What manifests need to know of the cluster as it is now."""
-
-        def look() -> Placement:
-            return Placement(
-                context=self.client.active_context(),
-                quota=quota_resources(self.client.resource_quotas()),
-            )
-
-        placement: Placement
-        placement, region = await all_or_nothing(asyncio.to_thread(look), self.storage.region())
-        return replace(placement, region=region)
+        return await self._provision.placement()
 
     async def share_credentials(self) -> frozenset[str]:
         """Bring what opens S3 to where the pods read it.
@@ -183,18 +177,13 @@ class Backend:
             The keys of the Secret; none where pods have an identity of their own
             and S3 has a public certificate.
         """
-        found, certificates = await all_or_nothing(
-            self.storage.pod_credentials(), self.storage.ca_certificates()
-        )
-        data = dict(found.data) if found else {}
-        if certificates:
-            data[manifests.CA_KEY] = certificates
-        if data:
-            secret = manifests.credentials_secret(self.config, data)
-            if secret != self._shared:
-                await asyncio.to_thread(self.client.apply_secret, secret)
-            self._shared, self._to_share_again = secret, secret == self._shared
-        return frozenset(data)
+        secret = await self._provision.credentials_secret()
+        if secret is None:
+            return frozenset()
+        if secret != self._shared:
+            await asyncio.to_thread(self.client.apply_secret, secret)
+        self._shared, self._to_share_again = secret, secret == self._shared
+        return manifests.secret_keys(secret)
 
     def share_again(self) -> None:
         """Write, in the background, what `share_credentials` left to be written."""
@@ -276,6 +265,13 @@ class Backend:
         """Store the end of a pod's log beside the outputs of its run. Blocking."""
         key = _outputs_of(job, pod) + names.LOG_KEY
         asyncio.run(self.storage.put_bytes(key, text.encode()))
+
+    def _create_added(self, instance: Any) -> dict[str, Any]:
+        """What `session.add` does in a server. Blocking."""
+        job = JobCreator(self.config, self._provision)(instance)
+        # A job is looked after though nobody opens a page.
+        self.start()
+        return job
 
     def _has_begun(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
         """Whether the notebook of this Job has begun in this pod, by its marker. Blocking."""
@@ -371,18 +367,3 @@ def early(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
         task.cancel()
         # A failure that nobody asked for is not missed.
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-async def all_or_nothing(*parts: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
-    """The results of coroutines that run side by side.
-
-    Raises:
-        Exception: that of the first that failed, after the others have been
-            cancelled and have ended.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return tuple(task.result() for task in tasks)

@@ -147,6 +147,11 @@ def credentials_secret(config: K8sConfig, data: Mapping[str, str]) -> dict[str, 
     }
 
 
+def secret_keys(secret: Mapping[str, Any] | None) -> frozenset[str]:
+    """The keys of a Secret that `credentials_secret` made, which `job_manifest` takes."""
+    return frozenset(secret["stringData"]) if secret else frozenset()
+
+
 def end_patch(reason: str, **details: str) -> dict[str, Any]:
     """The patch that ends a run, as a merge patch of its Job.
 

@@ -90,6 +90,34 @@ _WRITTEN = (
 )
 
 
+def new_record(
+    asked: Mapping[str, Any], *, job_id: str, owner: str, create_time: int, update_time: int
+) -> JobRecord:
+    """The record of a job that is to be created.
+
+    Args:
+        asked: the fields of upstream's `CreateJob`, without `input_uri`.
+        job_id: the job's id, a UUID.
+        owner: whose job it is.
+        create_time: milliseconds since the epoch, as `update_time`.
+        update_time: when it was changed last.
+    """
+    token = asked.get("idempotency_token")
+    # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
+    parameters = {
+        name: str(value) if isinstance(value, float) else value
+        for name, value in (asked.get("runtime_environment_parameters") or {}).items()
+    }
+    return JobRecord(
+        **{**asked, "runtime_environment_parameters": parameters},
+        job_id=job_id,
+        create_time=create_time,
+        update_time=update_time,
+        owner=owner,
+        object_name=names.token_job_name(owner, token) if token else names.job_name(job_id),
+    )
+
+
 def labels(record: JobRecord) -> dict[str, str]:
     """The labels of the record's Job and of its pods: what records are selected by."""
     found = {

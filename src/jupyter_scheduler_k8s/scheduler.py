@@ -290,21 +290,13 @@ class K8sScheduler(Scheduler):
         return ListJobDefinitionsResponse()
 
     def _new_record(self, model: CreateJob) -> JobRecord:
-        job_id, created, owner = str(uuid4()), _now(), self.backend.config.owner
-        asked = model.dict(exclude_none=True, exclude={"input_uri"})
-        token = model.idempotency_token
-        # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
-        asked["runtime_environment_parameters"] = {
-            name: str(value) if isinstance(value, float) else value
-            for name, value in (model.runtime_environment_parameters or {}).items()
-        }
-        return JobRecord(
-            **asked,
-            job_id=job_id,
+        created = _now()
+        return records.new_record(
+            model.dict(exclude_none=True, exclude={"input_uri"}),
+            job_id=str(uuid4()),
+            owner=self.backend.config.owner,
             create_time=created,
             update_time=created,
-            owner=owner,
-            object_name=names.token_job_name(owner, token) if token else names.job_name(job_id),
         )
 
     def _stage(self, model: CreateJob) -> staging.StagedTree:

@@ -183,6 +183,11 @@ class FakeApi:
         with self._changed:
             self._faults.setdefault(kind, deque()).extend(faults)
 
+    def heal(self) -> None:
+        """Let no more requests go wrong."""
+        with self._changed:
+            self._faults.clear()
+
     def bookmark(self) -> None:
         """Send each open watch a bookmark of a new version."""
         with self._changed:

@@ -161,11 +161,6 @@ def test_what_cannot_be_written_is_named_and_nothing_is(
     assert case.api.things("jobs") == before
 
 
-def test_a_job_is_not_added_without_its_inputs(case: Case) -> None:
-    with pytest.raises(UnsupportedQuery, match=r"K8sScheduler\.create_job"):
-        case.ours.add(Job(name="new"))
-
-
 def test_a_stop_is_one_patch_that_ends_the_run(case: Case) -> None:
     job_id = case.of_status("CREATED")
     query = case.ours.query(Job).filter(Job.job_id == job_id)

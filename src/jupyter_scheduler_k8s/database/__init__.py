@@ -1,5 +1,6 @@
 """The SQLAlchemy-shaped face of the records: manager, session, query, and their sources."""
 
+from jupyter_scheduler_k8s.database.creator import JobCreator
 from jupyter_scheduler_k8s.database.manager import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.query import K8sQuery, RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
@@ -8,6 +9,7 @@ from jupyter_scheduler_k8s.database.writer import JobWriter
 
 __all__ = [
     "CacheSource",
+    "JobCreator",
     "JobWriter",
     "K8sDatabaseManager",
     "K8sQuery",

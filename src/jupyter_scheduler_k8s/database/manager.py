@@ -6,10 +6,13 @@ from typing import Any
 from jupyter_scheduler_k8s import records
 from jupyter_scheduler_k8s.cluster.client import ClusterClient
 from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.database.creator import JobCreator
 from jupyter_scheduler_k8s.database.query import RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
 from jupyter_scheduler_k8s.database.sources import LiveSource, RecordSource
 from jupyter_scheduler_k8s.database.writer import JobWriter
+from jupyter_scheduler_k8s.provision import Provision
+from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.views import job_record
 
 
@@ -50,7 +53,13 @@ class K8sDatabaseManager:
             make_record=job_record,
         )
         self._definitions = definitions
-        self._writer = writer or JobWriter(self._client)
+        self._writer = writer or JobWriter(
+            self._client,
+            create=JobCreator(
+                self._config,
+                Provision(self._config, client=lambda: self._client, storage=self._storage),
+            ),
+        )
 
     def create_tables(self, *_: Any, **__: Any) -> None:
         """Make sure that the namespace exists. Blocking.
@@ -59,6 +68,13 @@ class K8sDatabaseManager:
         no meaning here; nothing is ever dropped.
         """
         self._client.ensure_namespace()
+
+    def _storage(self) -> Storage:
+        return Storage(
+            bucket=self._config.require_bucket(),
+            endpoint_url=self._config.s3_endpoint_url,
+            ca_bundle=self._config.s3_ca_bundle,
+        )
 
     def create_session(self, *_: Any) -> Callable[[], K8sSession]:
         """What `Scheduler.db_session` is: called, it gives a session."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from jupyter_scheduler.orm import Job
+
 from jupyter_scheduler_k8s import manifests, names, records
 from jupyter_scheduler_k8s.cluster.cache import RecordCache
 from jupyter_scheduler_k8s.errors import Conflict, NotFound, UnsupportedQuery
@@ -42,30 +44,42 @@ class JobClient(Protocol):
 
 
 class JobWriter:
-    """Changes and deletes the Jobs that are records."""
+    """Creates, changes and deletes the Jobs that are records."""
 
     def __init__(
         self,
         client: JobClient,
         *,
         cache: RecordCache | None = None,
+        create: Callable[[Job], dict[str, Any]] | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """What is written is put into `cache`, where there is one."""
+        """
+        Args:
+            client: how the API is reached.
+            cache: what is written is put into it, where there is one.
+            create: creates the Job of an instance, and returns it; a `JobCreator`.
+            wall_clock: seconds since the epoch.
+        """
         self._client = client
         self._cache = cache
+        self._create = create
         self._wall_clock = wall_clock
 
     def add(self, instance: Any) -> None:
-        """Refused: a Job is a run, and needs its input files.
+        """Create the Job of a new `orm.Job`, as `JobCreator` does.
 
         Raises:
-            UnsupportedQuery: always; it names what creates a job.
+            UnsupportedQuery: it is no job, or this writer creates none.
+            BackendError: see `JobCreator`.
         """
-        raise UnsupportedQuery(
-            f"{type(instance).__name__} can't be added without its input files: create the job"
-            " with K8sScheduler.create_job, or POST it to the server."
-        )
+        if self._create is None or not isinstance(instance, Job):
+            raise UnsupportedQuery(f"{type(instance).__name__} can't be stored here.")
+        if self._cache is None:
+            self._create(instance)
+            return
+        with self._cache.writing() as write:
+            write.put(self._create(instance))
 
     def check(self, values: Mapping[str, Any]) -> None:
         """

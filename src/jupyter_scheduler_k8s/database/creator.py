@@ -1,0 +1,187 @@
+"""Creates the Job of an `orm.Job`: what `session.add` does. All of it blocks."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from jupyter_scheduler.models import CreateJob
+from jupyter_scheduler.pydantic_v1 import ValidationError
+
+from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
+from jupyter_scheduler_k8s.cluster import AlreadyExists
+from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    ClusterUnavailable,
+    Conflict,
+    Rejected,
+    UnsupportedQuery,
+)
+from jupyter_scheduler_k8s.options import JobOptions
+from jupyter_scheduler_k8s.provision import Provision
+from jupyter_scheduler_k8s.records import JobRecord
+
+_ASKED = tuple(name for name in CreateJob.__fields__ if name != "input_uri")
+# What a run tells of itself, which nobody can say before it began.
+_TOLD = ("status_message", "start_time", "end_time", "pid")
+
+
+class JobCreator:
+    """Creates Jobs whose inputs are stored already; a session has no files of its own."""
+
+    def __init__(
+        self,
+        config: K8sConfig,
+        provision: Provision,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._provision = provision
+        self._wall_clock = wall_clock
+
+    def __call__(self, instance: Any) -> dict[str, Any]:
+        """Create the Job of `instance`, which gets its id and its times as columns.
+
+        An instance whose creation was not confirmed may be handed in again: it
+        is one Job all the same.
+
+        Returns:
+            The Job, as the API has it.
+
+        Raises:
+            UnsupportedQuery: a column can't be stored, or the thread runs an event loop.
+            BackendError: the inputs aren't stored, or what `K8sScheduler.create_job`
+                refuses.
+            Conflict: another job has the id or the token.
+        """
+        _refuse_event_loop()
+        model = _model(instance)
+        self._fill(instance)
+        record = records.new_record(
+            model.dict(exclude_none=True, exclude={"input_uri"}),
+            job_id=instance.job_id,
+            owner=self._config.owner,
+            create_time=instance.create_time,
+            update_time=instance.update_time,
+        )
+        options = JobOptions.from_parameters(record.runtime_environment_parameters, self._config)
+        notebooks.check_formats(record.output_formats)
+        staging.check_filename(record.input_filename)
+        # Refuses what is too large.
+        records.job_data(record)
+        manifest = asyncio.run(self._manifest(record, options))
+        job = self._create(manifest, record, options)
+        kept = records.parse_job_data(job)
+        instance.create_time, instance.update_time = kept.create_time, kept.update_time
+        return job
+
+    def _fill(self, instance: Any) -> None:
+        """Give an instance what the database would: its id and its times, where it has none."""
+        if instance.job_id is None:
+            instance.job_id = str(uuid4())
+        elif not _is_id(instance.job_id):
+            raise UnsupportedQuery(
+                f"The job_id {instance.job_id!r} is no UUID in lower case: leave it out, or use"
+                " str(uuid.uuid4())."
+            )
+        now = int(self._wall_clock() * 1000)
+        instance.create_time = now if instance.create_time is None else instance.create_time
+        if instance.update_time is None:
+            instance.update_time = instance.create_time
+        for name in ("create_time", "update_time"):
+            if type(getattr(instance, name)) is not int:
+                raise UnsupportedQuery(f"{name} must be a whole number of milliseconds.")
+
+    async def _manifest(self, record: JobRecord, options: JobOptions) -> dict[str, Any]:
+        """The manifest, once the inputs are there and the credentials are where pods read them."""
+        prefix = names.input_prefix(record.job_id)
+        notebook = prefix + names.escape_path(record.input_filename)
+        stored = await self._provision.storage().list(prefix)
+        if not any(found.key == notebook for found in stored):
+            raise BackendError(
+                f"The bucket {self._config.s3_bucket} has no object {notebook}: the inputs of a"
+                " job must be stored before it is added; or create it with"
+                " K8sScheduler.create_job, which stores them."
+            )
+        placement = await self._provision.placement()
+        secret = await self._provision.credentials_secret()
+        if secret is not None:
+            await asyncio.to_thread(self._provision.client().apply_secret, secret)
+        return manifests.job_manifest(
+            record,
+            self._config,
+            options=options,
+            placement=placement,
+            credentials=manifests.secret_keys(secret),
+        )
+
+    def _create(
+        self, manifest: Mapping[str, Any], record: JobRecord, options: JobOptions
+    ) -> dict[str, Any]:
+        try:
+            return self._provision.client().create_job(manifest)
+        except AlreadyExists as found:
+            # An earlier attempt's, unless the owner is another: ids are anybody's to choose.
+            ours, labels = records.labels(record), found.live["metadata"].get("labels", {})
+            same = (names.JOB_ID_LABEL, names.OWNER_LABEL)
+            if all(labels.get(name) == ours[name] for name in same):
+                return dict(found.live)
+            what = "idempotency_token" if record.idempotency_token else "job_id"
+            raise Conflict(
+                f"Another job has the {what} {getattr(record, what)} already: choose another."
+            ) from None
+        except ClusterUnavailable as error:
+            raise ClusterUnavailable(
+                f"{error} The job {record.job_id} may have been created: add the same instance"
+                " again, which creates it once."
+            ) from error
+        except Rejected as error:
+            raise Rejected(f"{error} {options.described()}".strip()) from error
+
+
+def _model(instance: Any) -> CreateJob:
+    """What an instance asks for, read as a POST's body is."""
+    for name in _TOLD:
+        if getattr(instance, name) is not None:
+            raise UnsupportedQuery(f"The column {name} can't be set: it says what became of a run.")
+    status = instance.status
+    if status is not None and getattr(status, "value", status) != "CREATED":
+        raise UnsupportedQuery("The status of a new job can only be CREATED: it is to run.")
+    asked = {name: getattr(instance, name) for name in _ASKED}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    wrong = set() if isinstance(instance.input_filename, str) else {"input_filename"}
+    try:
+        model = CreateJob(**{"input_filename": "-", **asked}, input_uri="-")
+    except ValidationError as error:
+        wrong |= {str(found["loc"][0]) for found in error.errors()}
+    except KeyError:
+        # Upstream's own check of the file name, which has been refused before it.
+        wrong.add("input_filename")
+    if wrong:
+        raise UnsupportedQuery(
+            f"These columns of the job are missing, or can't be what they are:"
+            f" {', '.join(sorted(wrong))}."
+        )
+    return model
+
+
+def _is_id(job_id: object) -> bool:
+    try:
+        return isinstance(job_id, str) and str(UUID(job_id)) == job_id
+    except ValueError:
+        return False
+
+
+def _refuse_event_loop() -> None:
+    """A loop must not be blocked, and none can be run inside another."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UnsupportedQuery(
+        "A job can't be added in a thread that runs an event loop: use"
+        " await asyncio.to_thread(session.add, job), or await K8sScheduler.create_job."
+    )
