@@ -94,8 +94,8 @@ def never_began(pod: Mapping[str, Any]) -> Diagnosis:
     )
 
 
-def kept_refusal(job: Mapping[str, Any]) -> Diagnosis | None:
-    """Why this Job was given no pod, if that was written down and no pod came since."""
+def kept_waiting(job: Mapping[str, Any]) -> Diagnosis | None:
+    """Why this Job had not begun, by its events, if that was written down."""
     return _diagnosis(objects.annotations(job).get(names.WAITING_ANNOTATION))
 
 

@@ -26,7 +26,7 @@ CHECK_LABEL = f"{GROUP}/check"
 
 JOB_DATA_ANNOTATION = f"{GROUP}/job-data"
 DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
-# Why the Job has no pod, while it has none.
+# Why the Job has not begun, where only events say so.
 WAITING_ANNOTATION = f"{GROUP}/waiting"
 END_ANNOTATION = f"{GROUP}/end"
 # On EKS, names the containers that the pod's cloud identity is kept from.

@@ -11,9 +11,9 @@ from typing import Any
 from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.diagnosis import FINAL_CODES, diagnose, end_reason, kept_refusal, remark
+from jupyter_scheduler_k8s.diagnosis import FINAL_CODES, diagnose, end_reason, kept_waiting, remark
 from jupyter_scheduler_k8s.reasons import Category
-from jupyter_scheduler_k8s.waiting import waiting_reason
+from jupyter_scheduler_k8s.waiting import is_silent, waiting_reason
 
 # Nothing is said of a pod that waits until it has waited this long: most are
 # placed, and their images there, within seconds.
@@ -72,12 +72,12 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
     if any(_began(pod) for pod in pods):
         return JobState(status=Status.IN_PROGRESS, start_time=start_time)
     if not waiting:
-        refused = kept_refusal(job)
+        refused = kept_waiting(job)
         return JobState(
             status=Status.QUEUED if refused else Status.CREATED,
             message=refused.message if refused else None,
         )
-    return JobState(status=Status.QUEUED, message=_waiting_message(waiting[0], now))
+    return JobState(status=Status.QUEUED, message=_waiting_message(job, waiting[0], now))
 
 
 def _of_attempts(
@@ -100,7 +100,7 @@ def _of_attempts(
         message = f"Attempt {number} of {most}." if number > 1 else None
         return JobState(status=Status.IN_PROGRESS, message=message, start_time=start_time)
     return JobState(
-        status=Status.QUEUED, message=_waiting_message(newest, now), start_time=start_time
+        status=Status.QUEUED, message=_waiting_message(job, newest, now), start_time=start_time
     )
 
 
@@ -116,8 +116,8 @@ def _failed(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") == "Failed"
 
 
-def _waiting_message(pod: Mapping[str, Any], now: float) -> str | None:
-    found = waiting_reason(pod)
+def _waiting_message(job: Mapping[str, Any], pod: Mapping[str, Any], now: float) -> str | None:
+    found = waiting_reason(pod) or (kept_waiting(job) if is_silent(pod) else None)
     patient = now - objects.seconds(pod["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
     return found.message if found and not patient else None
 

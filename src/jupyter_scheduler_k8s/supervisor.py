@@ -23,7 +23,7 @@ from jupyter_scheduler_k8s.cluster.slim import belongs_to
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 from jupyter_scheduler_k8s.reasons import Diagnosis
 from jupyter_scheduler_k8s.status import PATIENCE_SECONDS
-from jupyter_scheduler_k8s.waiting import is_hopeless, refused_reason, waiting_reason
+from jupyter_scheduler_k8s.waiting import event_reason, is_hopeless, is_silent, waiting_reason
 
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
@@ -117,10 +117,10 @@ class Supervisor:
             self._keep_diagnosis(job)
         elif diagnosis.end_reason(job) is not None:
             return
-        elif pods:
-            self._end_if_overdue(job, objects.newest_first(pods)[0])
+        elif pods and not is_silent(newest := objects.newest_first(pods)[0]):
+            self._end_if_overdue(job, newest)
         else:
-            self._look_for_refusal(job)
+            self._look_for_events(job, newest if pods else job)
 
     def _keep_diagnosis(self, job: Mapping[str, Any]) -> None:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
@@ -173,22 +173,24 @@ class Supervisor:
         elif not self._has_begun(job, pod):
             self._end(job, diagnosis.never_began(pod))
 
-    def _look_for_refusal(self, job: Mapping[str, Any]) -> None:
-        """Of a Job without a pod, events alone say why: read when it is worth saying, and last."""
-        created = objects.seconds(job["metadata"]["creationTimestamp"])
-        now = self._wall_clock()
+    def _look_for_events(self, job: Mapping[str, Any], silent: Mapping[str, Any]) -> None:
+        """Of a Job without a pod, or a pod without a word, events alone say why it waits.
+
+        They are read when that is worth saying, and when the time is up.
+        """
+        name, now = job["metadata"]["name"], self._wall_clock()
+        created = objects.seconds(silent["metadata"]["creationTimestamp"])
         first = created + min(PATIENCE_SECONDS, self._timeout)
         if now < first:
-            self._due[job["metadata"]["name"]] = first
+            self._due[name] = first
             return
         overdue = now >= created + self._timeout
         if not overdue:
-            self._due[job["metadata"]["name"]] = created + self._timeout
-        known = diagnosis.kept_refusal(job)
-        if known and not overdue:
-            return
-        events = self._client.list_events(f"involvedObject.uid={job['metadata']['uid']}")
-        why = refused_reason(events)
+            self._due[name] = created + self._timeout
+            if diagnosis.kept_waiting(job):
+                return
+        uid = silent["metadata"]["uid"]
+        why = event_reason(self._client.list_events(f"involvedObject.uid={uid}"))
         if why is not None and overdue:
             self._end(job, why)
         elif why is not None:

@@ -32,14 +32,34 @@ def waiting_reason(pod: Mapping[str, Any]) -> Diagnosis | None:
     return None
 
 
-def refused_reason(events: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
-    """Why a Job has no pod, by the last word that its events have on it."""
-    failed = [event for event in events if event.get("reason") == "FailedCreate"]
-    if not failed:
-        return None
-    last = max(failed, key=lambda event: str(event.get("lastTimestamp") or ""))
+# The events of a Job without a pod, and of a pod whose containers can't be made.
+_REFUSED = "FailedCreate"
+_UNMADE = frozenset({"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"})
+
+
+def event_reason(events: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
+    """Why a run has not begun, by the last word of its Job's or its pod's events.
+
+    None where the last word is of something else: then it goes on.
+    """
+    last = max(events, key=_when, default={})
     said = str(last.get("message") or "")
-    said = re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", said)
+    if last.get("reason") == _REFUSED:
+        return _refused(re.sub(r'^Error creating: (pods "[^"]*" is forbidden: )?', "", said))
+    if last.get("reason") in _UNMADE:
+        return Diagnosis(
+            Category.CONTAINER,
+            f"The pod can't be set up on its node: {sentence(said)}",
+            "Ask whoever runs the cluster, or correct the pod template.",
+        )
+    return None
+
+
+def _when(event: Mapping[str, Any]) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _refused(said: str) -> Diagnosis:
     if found := re.search(r'serviceaccount "([^"]+)" not found', said):
         return Diagnosis(
             Category.REFUSED,
@@ -47,6 +67,18 @@ def refused_reason(events: Sequence[Mapping[str, Any]]) -> Diagnosis | None:
             "Create it, or change K8S_SERVICE_ACCOUNT.",
         )
     return Diagnosis(Category.REFUSED, *refusal(said))
+
+
+def is_silent(pod: Mapping[str, Any]) -> bool:
+    """Whether this pod waits and doesn't say why: its events may."""
+    return (
+        (pod.get("status") or {}).get("phase") == "Pending"
+        and waiting_reason(pod) is None
+        and not any(
+            {"running", "terminated"} & set(container.get("state") or {})
+            for container in objects.container_statuses(pod)
+        )
+    )
 
 
 def is_hopeless(pod: Mapping[str, Any]) -> bool:

@@ -212,3 +212,24 @@ def test_a_template_that_would_change_the_run_is_told_by_every_page(
 
     with pytest.raises(RequestFailed, match=r"The pod template's spec\.hostNetwork can't be set"):
         server.request("GET", "jobs")
+
+
+def test_a_volume_that_is_missing_ends_the_job_and_is_named(
+    start_server: Callable[..., LabServer], tmp_path: Path
+) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        "spec:\n"
+        "  volumes: [{name: data, secret: {secretName: not-there}}]\n"
+        "  containers: [{name: notebook, volumeMounts: [{name: data, mountPath: /data}]}]\n"
+    )
+    server = start_server(
+        changes={"K8S_POD_TEMPLATE": str(template), "K8S_SCHEDULING_TIMEOUT": "8"}
+    )
+    write(server, "n.ipynb", "1")
+
+    job = ended(server, create(server, "n.ipynb"))
+
+    assert job["status"] == "FAILED"
+    assert "The pod can't be set up on its node" in job["status_message"]
+    assert "not-there" in job["status_message"]

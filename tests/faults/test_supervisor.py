@@ -206,6 +206,35 @@ def test_a_job_that_got_its_pod_after_all_goes_on(watched: Watched) -> None:
     assert watched.record().status == "IN_PROGRESS"
 
 
+def test_a_pod_that_cannot_be_set_up_says_why_and_is_ended(watched: Watched) -> None:
+    watched.job()
+    watched.pod(phase="Pending", containerStatuses=containers(notebook={"waiting": {}}))
+    (pod,) = watched.api.things("pods")
+    watched.api.put(
+        "events",
+        {
+            "metadata": {"name": "e2"},
+            "involvedObject": {"uid": pod["metadata"]["uid"]},
+            "reason": "FailedMount",
+            "message": 'secret "gone" not found',
+            "lastTimestamp": CREATED,
+        },
+    )
+
+    watched.look(after=30)
+    assert 'secret "gone" not found' in str(watched.record().status_message)
+    ended = kept(watched.look(after=300), names.END_ANNOTATION)
+
+    assert ended["category"] == "CONTAINER"
+
+
+def test_a_large_image_may_take_longer_than_the_timeout(watched: Watched) -> None:
+    watched.job()
+    watched.pod(phase="Pending", containerStatuses=containers(notebook={"waiting": {}}))
+
+    assert kept(watched.look(after=301), names.END_ANNOTATION) is None
+
+
 def test_a_job_without_a_pod_and_without_a_word_is_waited_for(watched: Watched) -> None:
     watched.job()
 

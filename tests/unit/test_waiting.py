@@ -2,7 +2,7 @@
 
 import pytest
 
-from jupyter_scheduler_k8s.waiting import refused_reason
+from jupyter_scheduler_k8s.waiting import event_reason
 
 FORBIDDEN = 'Error creating: pods "nb-job-1-x7k2p" is forbidden: '
 
@@ -42,24 +42,35 @@ FORBIDDEN = 'Error creating: pods "nb-job-1-x7k2p" is forbidden: '
     ],
 )
 def test_a_refused_pod_is_told_in_words(said: str, message: str) -> None:
-    found = refused_reason([{"reason": "FailedCreate", "message": said}])
+    found = event_reason([{"reason": "FailedCreate", "message": said}])
 
     assert found is not None
     assert found.message == message
 
 
 def test_the_last_word_counts() -> None:
-    events = [
-        {"reason": "FailedCreate", "message": "old", "lastTimestamp": "2026-03-01T12:00:00Z"},
-        {"reason": "FailedCreate", "message": "new", "lastTimestamp": "2026-03-01T12:09:00Z"},
-        {"reason": "SuccessfulCreate", "message": "a pod", "lastTimestamp": "2026-03-01T12:10:00Z"},
-    ]
+    old = {"reason": "FailedCreate", "message": "old", "lastTimestamp": "2026-03-01T12:00:00Z"}
+    new = {"reason": "FailedCreate", "message": "new", "lastTimestamp": "2026-03-01T12:09:00Z"}
+    after = {"reason": "SuccessfulCreate", "eventTime": "2026-03-01T12:10:00Z"}
 
-    found = refused_reason(events)
+    found = event_reason([new, old])
 
     assert found is not None
     assert "new" in found.summary
+    assert event_reason([old, after, new]) is None
+
+
+def test_a_volume_that_is_not_there_is_told() -> None:
+    said = 'MountVolume.SetUp failed for volume "data" : secret "gone" not found'
+
+    found = event_reason([{"reason": "FailedMount", "message": said}])
+
+    assert found is not None
+    assert found.message == (
+        f"The pod can't be set up on its node: {said}. Ask whoever runs the cluster, or correct the"
+        " pod template."
+    )
 
 
 def test_a_job_that_nothing_refused_waits_for_no_reason() -> None:
-    assert refused_reason([{"reason": "SuccessfulCreate", "message": "Created pod: x"}]) is None
+    assert event_reason([{"reason": "SuccessfulCreate", "message": "Created pod: x"}]) is None

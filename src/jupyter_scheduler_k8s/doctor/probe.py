@@ -19,7 +19,7 @@ from jupyter_scheduler_k8s.doctor.checks import skew
 from jupyter_scheduler_k8s.doctor.report import Finding, ok, problem
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 from jupyter_scheduler_k8s.views import job_record
-from jupyter_scheduler_k8s.waiting import refused_reason, waiting_reason
+from jupyter_scheduler_k8s.waiting import event_reason, waiting_reason
 
 SUBJECT = "pod"
 # An image of usual size is pulled within this; the kubelet ends the pod then.
@@ -142,8 +142,9 @@ def _silence(
 ) -> Finding:
     _, pods = cache.objects(job["metadata"]["name"]) or (job, [])
     why = next((found for pod in pods if (found := waiting_reason(pod))), None)
-    if why is None and not pods:
-        why = refused_reason(client.list_events(f"involvedObject.uid={job['metadata']['uid']}"))
+    if why is None:
+        silent = objects.newest_first(pods)[0] if pods else job
+        why = event_reason(client.list_events(f"involvedObject.uid={silent['metadata']['uid']}"))
     if why is not None:
         return problem(SUBJECT, why.message)
     return problem(
