@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cluster.faulty_s3 import FaultySource, faulty_s3, no_fault
+from cluster.pods import exit_codes
 from cluster.severed import severed_line
 from cluster.support import (
     Bucket,
@@ -286,6 +287,40 @@ def test_s3_goes_away_during_a_run_and_after_it(
         server.request("DELETE", f"jobs/{job_id}")
     assert records(server) == {}
     assert own.keys() == []
+
+
+def test_a_stop_while_the_outputs_are_being_stored_loses_none(
+    own: Bucket, source: FaultySource, server: LabServer, kubectl: Kubectl
+) -> None:
+    def away(method: str, path: str) -> int | None:
+        return 503 if method == "PUT" and "/outputs/output." in path else None
+
+    source.fault = away
+    write(server, "kept.ipynb", "print('kept')")
+    job_id = create(server, "kept.ipynb", output_formats=["ipynb", "html"])
+    until(
+        lambda: any("notebook" in exit_codes(pod) for pod in kubectl.pods(job_id)),
+        seconds=60,
+        what="the notebook's end",
+    )
+    # From now on, what is tried is no checkpoint.
+    source.seen.clear()
+    until(lambda: source.seen, seconds=30, what="an output that S3 did not take")
+
+    stop(server, job_id)
+    stop(server, job_id)
+    assert records(server) == {job_id: "STOPPING"}
+    assert not any("files" in exit_codes(pod) for pod in kubectl.pods(job_id))
+    source.fault = no_fault
+
+    job = ended(server, job_id)
+    assert (job["status"], job["status_message"]) == ("STOPPED", "The job was stopped.")
+    files = download(server, job_id)
+    assert text_outputs(files["ipynb"].read_text()) == ["kept\n"]
+    assert "kept" in files["html"].read_text()
+    stop(server, job_id)
+    assert records(server) == {job_id: "STOPPED"}
+    settled(own, job_id)
 
 
 def test_the_cluster_goes_away_while_the_server_lives(

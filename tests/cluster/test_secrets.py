@@ -3,7 +3,7 @@
 import base64
 import json
 
-from cluster.support import Bucket, Kubectl, create, download, ended, write
+from cluster.support import Bucket, Kubectl, create, download, ended, text_outputs, write
 from local_lab.server import LabServer
 
 # What a hostile notebook would try. It is told the values backwards, so that
@@ -107,3 +107,21 @@ def test_the_namespace_lets_no_other_pod_in_and_the_pods_hold_no_token(
     (pod,) = kubectl.pods(job_id)
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["job", "tmp"]
+
+
+def test_a_secret_that_somebody_deleted_is_there_for_the_next_job(
+    server: LabServer, kubectl: Kubectl, owner: str
+) -> None:
+    secrets = ("secrets", "-l", f"jupyter-scheduler.io/owner={owner}")
+    write(server, "n.ipynb", "print('kept')")
+    assert ended(server, create(server, "n.ipynb"))["status"] == "COMPLETED"
+    (before,) = kubectl.get(*secrets)
+    kubectl.run("delete", *secrets)
+
+    job_id = create(server, "n.ipynb")
+
+    assert ended(server, job_id)["status"] == "COMPLETED"
+    assert text_outputs(download(server, job_id)["ipynb"].read_text()) == ["kept\n"]
+    (after,) = kubectl.get(*secrets)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    assert after["data"] == before["data"]
