@@ -65,15 +65,24 @@ def diagnose(
     if result:
         reasons.extend(_result_reasons(result))
     if reasons:
-        found = min(reasons, key=lambda found: found.category)
+        found = _with_loss(min(reasons, key=lambda found: found.category), reasons)
         attempts = objects.failed_pods(job)
-        if found in of_job or attempts < 2 or not objects.condition(job, "Failed"):
+        own = {reason.category for reason in of_job}
+        if found.category in own or attempts < 2 or not objects.condition(job, "Failed"):
             return found
         told = f"Attempt {attempts} of {retries + 1}: {found.summary}"
         return replace(found, summary=told) if retries else found
     condition = objects.condition(job, "Failed", "FailureTarget")
     text = condition.get("message") or condition.get("reason") or "Kubernetes gives no reason"
     return Diagnosis(Category.UNKNOWN, f"The run failed: {sentence(text)}")
+
+
+def _with_loss(told: Diagnosis, reasons: Sequence[Diagnosis]) -> Diagnosis:
+    """A stop, with what it lost: that a person stopped it says nothing of the outputs."""
+    lost = next((found for found in reasons if found.category is Category.OUTPUTS), None)
+    if told.category is Category.STOPPED and lost is not None:
+        return replace(told, hint=lost.message)
+    return told
 
 
 def never_began(pod: Mapping[str, Any]) -> Diagnosis:

@@ -257,6 +257,17 @@ def test_what_the_job_itself_says(
     assert (found.category, found.message) == (category, message)
 
 
+def test_a_stop_that_lost_the_outputs_says_so() -> None:
+    stopped = job("Failed", annotations=end_patch("stopped")["metadata"]["annotations"])
+
+    found = diagnose(stopped, [pod(notebook=ended(24), files=ended(31, message="S3 is away."))])
+
+    assert (found.category, found.message) == (
+        Category.STOPPED,
+        "The job was stopped. S3 is away.",
+    )
+
+
 HINT = (
     "Its image needs python3 and an entry point that runs its arguments, and its memory limit must"
     " be enough to start it."
