@@ -263,3 +263,25 @@ def test_two_event_loops_may_use_one_storage(storage: Storage, root: Path) -> No
 def test_no_bucket_names_the_setting() -> None:
     with pytest.raises(ConfigurationError, match="S3_BUCKET"):
         Storage(bucket="")
+
+
+@pytest.mark.parametrize(("times", "stored"), [(4, True), (5, False)])
+async def test_a_folder_that_vanishes_meanwhile_is_made_again(times: int, stored: bool) -> None:
+    # What versitygw answers while the folder's last other object is being deleted.
+    left = [None] * times
+    store = WatchedStore()
+
+    def refuse(key: str) -> None:
+        if left:
+            left.pop()
+            raise OSError("status code: 409 <Code>ExistingObjectIsDirectory</Code>")
+
+    store.before_put = refuse
+    storage = Storage(bucket="files", store=store)
+
+    if not stored:
+        with pytest.raises(StorageError, match="try again"):
+            await storage.put_bytes("pending/a/b", b"")
+    else:
+        await storage.put_bytes("pending/a/b", b"")
+    assert store.keys() == ({"pending/a/b"} if stored else set())

@@ -132,7 +132,7 @@ class Storage:
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Store `data` under `key`, replacing what is there."""
-        await self._connection.ask(
+        await self._connection.put(
             f"store '{key}'",
             lambda stores: (stores.quick if len(data) <= SMALL else stores.bulk).put_async(
                 key, data, use_multipart=False

@@ -15,12 +15,14 @@ from jupyter_scheduler_k8s.storage.endpoint import (
     find_endpoint,
     read_certificates,
 )
-from jupyter_scheduler_k8s.storage.faults import Place, explain
+from jupyter_scheduler_k8s.storage.faults import FolderGone, Place, explain
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 Answer = TypeVar("Answer")
+# Of a small object that meets a folder that is being removed.
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,19 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - obstore raises its own and several built-in ones
             failure = self._explain(error, action, stores)
         raise failure
+
+    async def put(self, action: str, request: Callable[[Stores], Awaitable[Answer]]) -> Answer:
+        """`ask`, for a request that stores an object and may be repeated.
+
+        An S3 server over a file system removes the folder of the last object that is
+        deleted, also while another is stored in it; the next attempt makes it anew.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self.ask(action, request)
+            except FolderGone:
+                continue
+        return await self.ask(action, request)
 
     def find_region(self) -> str:
         """The region that requests are signed for. May read files."""

@@ -30,6 +30,8 @@ _EXPIRED = frozenset({"ExpiredToken", "TokenRefreshRequired", "InvalidToken"})
 _OTHER_REGION = frozenset(
     {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
+# versitygw's, of a key whose folder was removed while it was stored.
+_FOLDER_GONE = "ExistingObjectIsDirectory"
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "StorageFull"})
 # rustls' words in obstore's text, and what to do about each.
 _TLS = (
@@ -60,6 +62,10 @@ class Place:
     bucket: str
     endpoint: str
     credentials: str
+
+
+class FolderGone(StorageError):
+    """The server keeps keys as files, and removed the key's folder meanwhile: try again."""
 
 
 def explain(error: Exception, *, action: str, place: Place) -> BackendError:
@@ -94,6 +100,8 @@ def explain(error: Exception, *, action: str, place: Place) -> BackendError:
         return StorageError(f"S3 can't {action}: it has no room left ({code or status}).")
     if status in ("429", "500", "502", "503", "504") or (not status and "RetryError" in text):
         return _unavailable(text, code, status, place=place)
+    if code == _FOLDER_GONE:
+        return FolderGone(f"S3 at {place.endpoint} refused to {action} ({code}); try again.")
     known = code or (f"HTTP {status}" if status else type(error).__name__)
     return StorageError(f"S3 at {place.endpoint} refused to {action} ({known}).")
 

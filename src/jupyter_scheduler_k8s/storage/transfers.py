@@ -120,7 +120,7 @@ class Transfers:
         await work.run(Lane(wanted, fetch, workers=SMALL_AT_ONCE))
 
     async def _put_small(self, key: str, source: Source, *, content: bytes) -> None:
-        await self._connection.ask(
+        await self._connection.put(
             f"store {source.path!r}",
             lambda stores: stores.quick.put_async(key, content, use_multipart=False),
         )
