@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from jupyter_core.application import JupyterApp
@@ -151,6 +152,15 @@ async def _pod(backend: Backend) -> Finding:
             logging.getLogger(__name__).warning("%s", error)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The console script."""
-    SchedulerK8sApp.launch_instance(sys.argv[1:])
+    code: object = 0
+    try:
+        SchedulerK8sApp.launch_instance(sys.argv[1:])
+    except SystemExit as end:
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads of obstore may come back into an interpreter that is being taken down, which
+    # would end this program with SIGABRT in place of its answer.
+    os._exit(code if isinstance(code, int) else int(code is not None))
