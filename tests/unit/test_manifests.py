@@ -14,6 +14,7 @@ from jupyter_scheduler_k8s.manifests import (
     Placement,
     credentials_secret,
     job_manifest,
+    secret_keys,
 )
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord, parse_job_data
@@ -274,6 +275,28 @@ def test_only_the_files_container_is_given_credentials() -> None:
 
     assert not {"env", "envFrom"} & set(container(job, "notebook"))
     assert secret_variable("AWS_SECRET_ACCESS_KEY") in container(job, "files")["env"]
+
+
+def test_the_whole_secret_of_the_credentials() -> None:
+    secret = credentials_secret(config(), {"AWS_ACCESS_KEY_ID": "key"})
+
+    name = secret["metadata"].pop("name")
+    assert name.startswith("nb-s3-")
+    assert secret == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "namespace": config().namespace,
+            "labels": {
+                "app.kubernetes.io/managed-by": "jupyter-scheduler-k8s",
+                "jupyter-scheduler.io/owner": config().owner,
+            },
+        },
+        "stringData": {"AWS_ACCESS_KEY_ID": "key"},
+    }
+    assert secret_keys(secret) == {"AWS_ACCESS_KEY_ID"}
+    assert secret_keys(None) == frozenset()
 
 
 def test_certificates_are_a_file_that_only_files_reads() -> None:

@@ -7,7 +7,14 @@ import pytest
 
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.errors import RecordError
-from jupyter_scheduler_k8s.records import JobRecord, job_data, labels, parse_job_data, selector
+from jupyter_scheduler_k8s.records import (
+    JobRecord,
+    job_data,
+    labels,
+    new_record,
+    parse_job_data,
+    selector,
+)
 
 RECORD = JobRecord(
     job_id="0c2f",
@@ -109,3 +116,33 @@ def test_what_a_later_release_adds_is_passed_over() -> None:
     found = parse_job_data(kept('{"schema": 1, "job_id": "1", "colour": "red"}'))
 
     assert found.job_id == "1"
+
+
+def test_a_new_record_is_named_after_its_id() -> None:
+    found = new_record(
+        {"name": "n", "runtime_environment_parameters": {"k8s_cpu": 0.5, "k8s_gpu": 1}},
+        job_id="0c2f",
+        owner="ada",
+        create_time=1,
+        update_time=2,
+    )
+
+    assert found == JobRecord(
+        job_id="0c2f",
+        object_name="nb-job-0c2f",
+        owner="ada",
+        name="n",
+        create_time=1,
+        update_time=2,
+        runtime_environment_parameters={"k8s_cpu": "0.5", "k8s_gpu": 1},
+    )
+
+
+def test_a_new_record_with_a_token_is_named_after_that_and_its_owner() -> None:
+    def name(owner: str, job_id: str) -> str:
+        return new_record(
+            {"idempotency_token": "once"}, job_id=job_id, owner=owner, create_time=1, update_time=1
+        ).object_name
+
+    assert name("ada", "1") == name("ada", "2") == names.token_job_name("ada", "once")
+    assert name("ada", "1") != name("bob", "1")
