@@ -217,6 +217,19 @@ def test_retry_after_is_kept_to(
     assert 28 <= mirrored.slept[0] <= 31
 
 
+@pytest.mark.parametrize(("asked", "kept_to"), [(40, True), ("40", False), (True, False)])
+def test_an_error_event_that_asks_for_time_is_given_it(
+    api: FakeApi, mirrored: Mirrored, asked: object, kept_to: bool
+) -> None:
+    mirrored.reflect()
+    status = {"code": 429, "reason": "TooManyRequests", "details": {"retryAfterSeconds": asked}}
+    api.watch(1).send({"type": "ERROR", "object": status})
+    api.watch(2)
+    assert (mirrored.slept[0] >= 39) is kept_to
+    # The version is as good as before.
+    assert api.kinds() == ["list", "watch", "watch"]
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_other_errors_back_off_and_resume(api: FakeApi, mirrored: Mirrored, status: int) -> None:
     mirrored.reflect()
