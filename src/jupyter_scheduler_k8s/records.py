@@ -69,8 +69,8 @@ class JobRecord:
         return self.status in ENDED
 
 
-# What the annotation holds: what was asked for, not what became of it.
-_WRITTEN = (
+# What was asked for, as columns of upstream's tables.
+ASKED = (
     "job_id",
     "job_definition_id",
     "name",
@@ -86,8 +86,9 @@ _WRITTEN = (
     "parameters",
     "tags",
     "package_input_folder",
-    "owner",
 )
+# What the annotation holds: what was asked for, not what became of it.
+_WRITTEN = (*ASKED, "owner")
 
 
 def new_record(

@@ -129,12 +129,10 @@ class Supervisor:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
         pods = [pod for pod in found if belongs_to(pod, uid)]
-        result = self._read_result(job)
-        if pods and result is None:
+        if pods:
             self._save_log(job, objects.newest_first(pods)[0])
-        text = diagnosis.diagnosis_annotation(
-            diagnosis.diagnose(job, pods, None if pods else result)
-        )
+        result = None if pods else self._read_result(job)
+        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods, result))
         self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
 
     def _save_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
@@ -142,6 +140,8 @@ class Supervisor:
         if not objects.terminated(pod, names.NOTEBOOK_CONTAINER):
             return
         try:
+            if self._read_result(job) is not None:
+                return
             text = self._client.read_log(
                 pod["metadata"]["name"], names.NOTEBOOK_CONTAINER, tail_lines=_LOG_LINES
             )

@@ -11,6 +11,7 @@ import pytest
 from faults.fake_api import Answer, FakeApi, Thing
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
+from jupyter_scheduler_k8s.errors import StorageUnavailable
 from jupyter_scheduler_k8s.objects import seconds
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.supervisor import Supervisor
@@ -28,6 +29,7 @@ class Watched:
         self.now = seconds(CREATED)
         self.begun = False
         self.logs: list[str] = []
+        self.bucket_away = False
         self.result: Mapping[str, Any] | None = None
         self.cache = RecordCache(
             job_record, log=logging.getLogger("test"), wall_clock=lambda: self.now
@@ -38,10 +40,15 @@ class Watched:
             scheduling_timeout=300,
             log=logging.getLogger("test"),
             has_begun=lambda _job, _pod: self.begun,
-            read_result=lambda _: self.result,
+            read_result=self._read,
             keep_log=lambda job, pod, text: self.logs.append(text),
             wall_clock=lambda: self.now,
         )
+
+    def _read(self, _: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        if self.bucket_away:
+            raise StorageUnavailable("S3 doesn't answer.")
+        return self.result
 
     def job(self, *conditions: str) -> None:
         job = self.api.put(
@@ -354,3 +361,13 @@ def test_the_log_that_a_run_stored_itself_is_enough(watched: Watched) -> None:
     watched.look()
 
     assert (watched.logs, "get" in watched.api.kinds()) == ([], False)
+
+
+def test_a_bucket_that_is_away_hides_no_reason(watched: Watched) -> None:
+    watched.bucket_away = True
+    watched.job("Failed")
+    watched.pod(phase="Failed", containerStatuses=containers(notebook=terminated(22)))
+
+    found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
+
+    assert found["category"] == "KERNEL_DIED"

@@ -221,6 +221,8 @@ async def test_a_new_object_whose_answer_was_lost(server: Server, store: Store) 
 
     await store.put_new("started", b"ours", Patience(60))
 
+    assert server.objects == {"/jobs/started": b"ours"}
+
 
 async def test_a_new_object_on_a_server_without_conditions(server: Server, store: Store) -> None:
     server.conditional = False

@@ -52,24 +52,6 @@ _EXPLAIN_SECONDS = 20.0
 # Outputs are in S3 and safe there: as long as the pod itself would try to store them.
 _FETCH_SECONDS = 900.0
 
-_ASKED = (
-    "job_id",
-    "job_definition_id",
-    "name",
-    "create_time",
-    "update_time",
-    "idempotency_token",
-    "input_filename",
-    "runtime_environment_name",
-    "runtime_environment_parameters",
-    "compute_type",
-    "output_formats",
-    "output_filename_template",
-    "parameters",
-    "tags",
-    "package_input_folder",
-)
-
 
 class StockRun:
     """One run. Blocking: for a process, or a thread, of its own."""
@@ -363,7 +345,7 @@ def record_of(job: DescribeJob, owner: str) -> JobRecord:
     """What the record of upstream's database asks for."""
     asked = job.dict(exclude_none=True)
     return JobRecord(
-        **{name: asked[name] for name in _ASKED if name in asked},
+        **{name: asked[name] for name in records.ASKED if name in asked},
         status_message=job.status_message,
         owner=owner,
         object_name=names.job_name(job.job_id),
