@@ -25,10 +25,13 @@ POD_JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 CHECK_LABEL = f"{GROUP}/check"
 
 JOB_DATA_ANNOTATION = f"{GROUP}/job-data"
+DEFINITION_DATA_ANNOTATION = f"{GROUP}/job-definition-data"
 DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
 # Why the Job has not begun, where only events say so.
 WAITING_ANNOTATION = f"{GROUP}/waiting"
 END_ANNOTATION = f"{GROUP}/end"
+# Set by Kubernetes on the Jobs of a CronJob: the time that they were due at.
+SCHEDULED_ANNOTATION = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 # On EKS, names the containers that the pod's cloud identity is kept from.
 SKIP_CONTAINERS_ANNOTATION = "eks.amazonaws.com/skip-containers"
 
@@ -71,6 +74,15 @@ def token_job_name(owner: str, token: str) -> str:
     return f"nb-job-{digest[:40]}"
 
 
+def definition_name(definition_id: str) -> str:
+    """The name of the CronJob that schedules, and is, the definition `definition_id`.
+
+    Its Jobs are named after it by Kubernetes, with a dash and the minute that they
+    were due at, which may take 11 characters of a Job's 63.
+    """
+    return f"nb-jobdef-{definition_id}"
+
+
 def credentials_secret_name(owner: str, endpoint_url: str, bucket: str) -> str:
     """The Secret with an owner's S3 credentials for one bucket."""
     digest = hashlib.sha256(f"{owner}\0{endpoint_url}\0{bucket}".encode()).hexdigest()
@@ -94,6 +106,21 @@ def owner_label(owner: str) -> str:
 def job_prefix(job_id: str) -> str:
     """The S3 prefix of everything that belongs to one job, with its slash."""
     return f"jobs/{job_id}/"
+
+
+def definition_prefix(definition_id: str) -> str:
+    """The S3 prefix of everything that belongs to one definition, but for its runs."""
+    return f"definitions/{definition_id}/"
+
+
+def definition_input_prefix(definition_id: str, version: str) -> str:
+    """The S3 prefix of the input files of a definition as one edit has left them."""
+    return f"{definition_prefix(definition_id)}{version}/input/"
+
+
+def turns_prefix(definition_id: str) -> str:
+    """The S3 prefix where runs tell those before them that they have begun."""
+    return f"{definition_prefix(definition_id)}turns/"
 
 
 def pending_prefix(scope: str) -> str:

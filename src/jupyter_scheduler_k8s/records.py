@@ -1,18 +1,21 @@
-"""What is kept of a job, and how it is written onto its Kubernetes Job.
+"""What is kept of a job or a definition, and how it is written onto its object.
 
-`JobRecord` has the attributes of upstream's `orm.Job`, so that upstream's code,
-`DescribeJob.from_orm` first of all, works on it. What a user asked for is
-written once, as JSON, into an annotation; what the cluster knows better (status,
-times, the reason of a failure) is never written there: see views.py.
+`JobRecord` and `DefinitionRecord` have the attributes of upstream's `orm.Job` and
+`orm.JobDefinition`, so that upstream's code, `from_orm` of its models first of all,
+works on them. What a user asked for is written once, as JSON, into an annotation
+of the Job or the CronJob; what the cluster knows better (status, times, whether a
+schedule is paused) is never taken from there: see views.py.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s import names, objects
 from jupyter_scheduler_k8s.errors import RecordError
+
+R = TypeVar("R", "JobRecord", "DefinitionRecord")
 
 SCHEMA = 1
 
@@ -69,6 +72,41 @@ class JobRecord:
         return self.status in ENDED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionRecord:
+    """One job definition, as upstream's code sees it. Times are milliseconds since the epoch."""
+
+    job_definition_id: str
+    name: str = ""
+    schedule: str | None = None
+    timezone: str | None = None
+    active: bool = True
+    create_time: int = 0
+    update_time: int = 0
+    url: str = ""
+    input_filename: str = ""
+    runtime_environment_name: str = ""
+    runtime_environment_parameters: Mapping[str, Any] | None = None
+    compute_type: str | None = None
+    output_formats: list[str] = field(default_factory=list)
+    output_filename_template: str | None = None
+    parameters: Mapping[str, str] | None = None
+    tags: list[str] | None = None
+    package_input_folder: bool | None = None
+    packaged_files: list[str] = field(default_factory=list)
+    # Columns that upstream's table has and that mean nothing here.
+    email_notifications: None = None
+    timeout_seconds: int | None = None
+    retry_on_timeout: bool | None = None
+    max_retries: int | None = None
+    min_retry_interval_millis: int | None = None
+
+    # Not columns: where the record lives, and which of its inputs' versions is the current one.
+    owner: str = ""
+    object_name: str = ""
+    input_version: str = ""
+
+
 # What was asked for, as columns of upstream's tables.
 ASKED = (
     "job_id",
@@ -87,8 +125,12 @@ ASKED = (
     "tags",
     "package_input_folder",
 )
-# What the annotation holds: what was asked for, not what became of it.
+# What the annotations hold: what was asked for, not what became of it.
 _WRITTEN = (*ASKED, "owner")
+_DEFINED = (
+    *(name for name in ASKED if name not in ("job_id", "idempotency_token")),
+    *("schedule", "timezone", "active", "owner", "input_version"),
+)
 
 
 def new_record(
@@ -104,13 +146,8 @@ def new_record(
         update_time: when it was changed last.
     """
     token = asked.get("idempotency_token")
-    # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
-    parameters = {
-        name: str(value) if isinstance(value, float) else value
-        for name, value in (asked.get("runtime_environment_parameters") or {}).items()
-    }
     return JobRecord(
-        **{**asked, "runtime_environment_parameters": parameters},
+        **_as_read(asked),
         job_id=job_id,
         create_time=create_time,
         update_time=update_time,
@@ -119,13 +156,64 @@ def new_record(
     )
 
 
-def labels(record: JobRecord) -> dict[str, str]:
-    """The labels of the record's Job and of its pods: what records are selected by."""
+def new_definition(
+    asked: Mapping[str, Any],
+    *,
+    definition_id: str,
+    owner: str,
+    create_time: int,
+    input_version: str,
+) -> DefinitionRecord:
+    """The record of a definition that is to be created.
+
+    Args:
+        asked: the fields of upstream's `CreateJobDefinition`, without `input_uri`.
+        definition_id: its id, a UUID.
+        owner: whose definition it is.
+        create_time: milliseconds since the epoch.
+        input_version: under which its input files are in S3.
+    """
+    return DefinitionRecord(
+        **_as_read(asked),
+        job_definition_id=definition_id,
+        owner=owner,
+        create_time=create_time,
+        update_time=create_time,
+        input_version=input_version,
+        object_name=names.definition_name(definition_id),
+    )
+
+
+def run_of(definition: DefinitionRecord) -> JobRecord:
+    """What every run of a definition's schedule is: a job that has no id and no times yet."""
+    asked = {
+        name: getattr(definition, name)
+        for name in (*ASKED, "owner")
+        if hasattr(definition, name) and name not in ("create_time", "update_time")
+    }
+    return JobRecord(job_id="", **asked)
+
+
+def _as_read(asked: Mapping[str, Any]) -> dict[str, Any]:
+    # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
+    parameters = {
+        name: str(value) if isinstance(value, float) else value
+        for name, value in (asked.get("runtime_environment_parameters") or {}).items()
+    }
+    return {**asked, "runtime_environment_parameters": parameters}
+
+
+def labels(record: JobRecord | DefinitionRecord) -> dict[str, str]:
+    """The labels of the record's object and of its pods: what records are selected by.
+
+    The runs of a schedule share one template, so none of them has its id as a label.
+    """
     found = {
         names.MANAGED_BY_LABEL: names.MANAGED_BY,
         names.OWNER_LABEL: names.owner_label(record.owner),
-        names.JOB_ID_LABEL: record.job_id,
     }
+    if isinstance(record, JobRecord) and record.job_id:
+        found[names.JOB_ID_LABEL] = record.job_id
     if record.job_definition_id:
         found[names.DEFINITION_ID_LABEL] = record.job_definition_id
     return found
@@ -145,18 +233,30 @@ def job_data(record: JobRecord) -> str:
     Raises:
         RecordError: it is larger than an annotation may be.
     """
-    written = {name: getattr(record, name) for name in _WRITTEN}
+    return _written("job", {name: getattr(record, name) for name in _WRITTEN})
+
+
+def definition_data(record: DefinitionRecord) -> str:
+    """The annotation of a CronJob that holds what was asked for, as JSON.
+
+    Raises:
+        RecordError: it is larger than an annotation may be.
+    """
+    return _written("definition", {name: getattr(record, name) for name in _DEFINED})
+
+
+def _written(what: str, values: Mapping[str, Any]) -> str:
     text = json.dumps(
-        {"schema": SCHEMA, **{name: value for name, value in written.items() if value is not None}},
+        {"schema": SCHEMA, **{k: v for k, v in values.items() if v is not None and v != ""}},
         ensure_ascii=False,
         separators=(",", ":"),
     )
     size = len(text.encode())
     if size > _ANNOTATION_LIMIT - _RESERVED:
         raise RecordError(
-            f"The job is too large to be kept: its name, parameters and tags take {size // 1024}"
-            f" KiB, and {(_ANNOTATION_LIMIT - _RESERVED) // 1024} KiB is the most; put large"
-            " values into a file beside the notebook."
+            f"The {what} is too large to be kept: its name, parameters and tags take"
+            f" {size // 1024} KiB, and {(_ANNOTATION_LIMIT - _RESERVED) // 1024} KiB is the most;"
+            " put large values into a file beside the notebook."
         )
     return text
 
@@ -164,21 +264,71 @@ def job_data(record: JobRecord) -> str:
 def parse_job_data(job: Mapping[str, Any]) -> JobRecord:
     """The record that a Job's annotation holds, with no status yet.
 
+    The id of a schedule's run is its Job's name, which Kubernetes chose, and it was
+    created at the time that it was due at.
+
     Raises:
         RecordError: the annotation is missing or isn't what `job_data` writes.
     """
-    metadata = job["metadata"]
-    name = metadata["name"]
+
+    def read(data: Mapping[str, Any]) -> JobRecord:
+        found = {key: data[key] for key in _WRITTEN if key in data}
+        scheduled = objects.annotations(job).get(names.SCHEDULED_ANNOTATION)
+        if scheduled is not None and "job_id" not in found:
+            found["job_id"] = job["metadata"]["name"]
+            found["create_time"] = objects.milliseconds(scheduled)
+        return JobRecord(**found)
+
+    return _parsed("Job", job, names.JOB_DATA_ANNOTATION, read)
+
+
+def parse_definition_data(cron_job: Mapping[str, Any]) -> DefinitionRecord:
+    """The record that a CronJob's annotation holds.
+
+    Raises:
+        RecordError: the annotation is missing or isn't what `definition_data` writes.
+    """
+    return _parsed(
+        "CronJob",
+        cron_job,
+        names.DEFINITION_DATA_ANNOTATION,
+        lambda data: DefinitionRecord(**{key: data[key] for key in _DEFINED if key in data}),
+    )
+
+
+def _parsed(
+    kind: str, thing: Mapping[str, Any], annotation: str, read: Callable[[Mapping[str, Any]], R]
+) -> R:
+    name = thing["metadata"]["name"]
     try:
-        data = json.loads(metadata["annotations"][names.JOB_DATA_ANNOTATION])
+        data = json.loads(thing["metadata"]["annotations"][annotation])
         if data["schema"] > SCHEMA:
             raise RecordError(
                 f"The record {name} was written by a newer release; upgrade jupyter-scheduler-k8s."
             )
-        found = JobRecord(**{key: data[key] for key in _WRITTEN if key in data})
+        found = read(data)
+        _check_types(found)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise RecordError(
-            f"The record of the Job {name} can't be read ({type(error).__name__}); its annotation"
-            f" {names.JOB_DATA_ANNOTATION} was changed."
+            f"The record of the {kind} {name} can't be read ({type(error).__name__}); its"
+            f" annotation {annotation} was changed."
         ) from error
     return found
+
+
+# What an annotation may hold under names that are compared, sorted and shown.
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("job_id", "job_definition_id", "name", "input_filename", "owner"), (str,)),
+    **dict.fromkeys(("schedule", "timezone", "input_version"), (str,)),
+    **dict.fromkeys(("create_time", "update_time"), (int,)),
+    **dict.fromkeys(("output_formats", "tags", "packaged_files"), (list,)),
+    **dict.fromkeys(("parameters", "runtime_environment_parameters"), (dict,)),
+    **dict.fromkeys(("active", "package_input_folder"), (bool,)),
+}
+
+
+def _check_types(record: object) -> None:
+    for name, kinds in _KINDS.items():
+        value = getattr(record, name, None)
+        if value is not None and not isinstance(value, kinds):
+            raise TypeError(name)

@@ -1,4 +1,4 @@
-"""One job as it stands: what was asked for, from the record, and what became of it."""
+"""Jobs and definitions as they stand: what was asked for, and what became of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,7 +6,12 @@ from typing import Any
 
 from jupyter_scheduler_k8s import names, objects, status
 from jupyter_scheduler_k8s.errors import RecordError
-from jupyter_scheduler_k8s.records import JobRecord, parse_job_data
+from jupyter_scheduler_k8s.records import (
+    DefinitionRecord,
+    JobRecord,
+    parse_definition_data,
+    parse_job_data,
+)
 
 
 def job_record(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float) -> JobRecord:
@@ -23,7 +28,8 @@ def job_record(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: f
     except RecordError as error:
         message = str(error)
         asked = JobRecord(
-            job_id=(metadata.get("labels") or {}).get(names.JOB_ID_LABEL) or metadata["name"],
+            job_id=_label(job, names.JOB_ID_LABEL) or metadata["name"],
+            job_definition_id=_label(job, names.DEFINITION_ID_LABEL),
             name=metadata["name"],
         )
     create_time = asked.create_time or objects.milliseconds(metadata["creationTimestamp"])
@@ -42,3 +48,40 @@ def job_record(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: f
         url=f"/jobs/{asked.job_id}",
         object_name=metadata["name"],
     )
+
+
+def definition_record(
+    cron_job: Mapping[str, Any], _pods: Sequence[Mapping[str, Any]] = (), _now: float = 0
+) -> DefinitionRecord:
+    """The record of this CronJob, whatever its pods and the time.
+
+    Whether it is paused, and when it fires, is what the CronJob says, since that is
+    what Kubernetes does. One under our labels whose annotation can't be read still
+    has a record, whose name says what is wrong with it.
+    """
+    metadata = cron_job["metadata"]
+    spec = cron_job.get("spec") or {}
+    try:
+        defined = parse_definition_data(cron_job)
+    except RecordError as error:
+        defined = DefinitionRecord(
+            job_definition_id=_label(cron_job, names.DEFINITION_ID_LABEL) or metadata["name"],
+            name=f"{metadata['name']}: {error}",
+            schedule=spec.get("schedule"),
+            timezone=spec.get("timeZone"),
+        )
+    create_time = defined.create_time or objects.milliseconds(metadata["creationTimestamp"])
+    return replace(
+        defined,
+        # One without a schedule is a CronJob that never fires.
+        active=defined.active if defined.schedule is None else not spec.get("suspend"),
+        create_time=create_time,
+        update_time=max(defined.update_time, create_time),
+        url=f"/job_definitions/{defined.job_definition_id}",
+        object_name=metadata["name"],
+    )
+
+
+def _label(thing: Mapping[str, Any], key: str) -> str | None:
+    found: str | None = (thing["metadata"].get("labels") or {}).get(key)
+    return found
