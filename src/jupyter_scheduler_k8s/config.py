@@ -16,7 +16,10 @@ from traitlets.config import LoggingConfigurable
 from jupyter_scheduler_k8s import pod_template
 from jupyter_scheduler_k8s.errors import ConfigurationError
 
-# What a job may ask for, as options.py reads it.
+# What only a schedule can follow.
+SCHEDULE_PARAMETERS = ("k8s_concurrency_policy", "k8s_starting_deadline_seconds")
+
+# What a job or a definition may ask for, as options.py reads it.
 JOB_PARAMETERS = (
     "k8s_cpu",
     "k8s_memory",
@@ -25,6 +28,7 @@ JOB_PARAMETERS = (
     "k8s_env",
     "k8s_timeout_seconds",
     "k8s_max_retries",
+    *SCHEDULE_PARAMETERS,
 )
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -147,6 +151,16 @@ class K8sConfig(LoggingConfigurable):
         max=2**31 - 1,
         help="""The longest k8s_timeout_seconds that a job may set, and the time limit of those
         that set none. By default, jobs have no limit that they don't set.""",
+    ).tag(config=True)
+
+    scheduled_timeout_seconds = Int(
+        86400,
+        allow_none=True,
+        min=1,
+        max=2**31 - 1,
+        help="""The time limit of the runs of a schedule whose definition sets none, so that a
+        run that never ends doesn't hold up its schedule for ever; where max_timeout_seconds is
+        shorter, that. None for no limit.""",
     ).tag(config=True)
 
     max_retries = Int(

@@ -19,6 +19,13 @@ from jupyter_scheduler_k8s.variables import Variable, parse_variables
 # Some of Kubernetes' clocks count seconds in 32 bits; that is 68 years.
 _LONGEST_SECONDS = 2**31 - 1
 
+# What a run that is due does while the one before it goes on, as Kubernetes spells it.
+CONCURRENCY_POLICIES = ("Allow", "Forbid", "Replace")
+
+# Kubernetes looks every 10 seconds at what is due: a run with less time may be missed.
+# https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
+_SHORTEST_DEADLINE_SECONDS = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobOptions:
@@ -31,6 +38,10 @@ class JobOptions:
         timeout_seconds: the time from the job's start, all attempts and waits
             included, after which it fails.
         max_retries: how often a failed run may be begun again.
+        concurrency_policy: what a schedule's run does that is due while the one
+            before it goes on, one of CONCURRENCY_POLICIES.
+        starting_deadline_seconds: how late a schedule's run may begin; None where
+            nothing was given.
     """
 
     resources: Resources = field(default_factory=Resources)
@@ -38,12 +49,20 @@ class JobOptions:
     variables: tuple[Variable, ...] = ()
     timeout_seconds: int | None = None
     max_retries: int = 0
+    concurrency_policy: str = "Forbid"
+    starting_deadline_seconds: int | None = None
 
     @classmethod
     def from_parameters(
-        cls, parameters: Mapping[str, Any] | None, config: K8sConfig
+        cls,
+        parameters: Mapping[str, Any] | None,
+        config: K8sConfig,
+        *,
+        default_timeout: int | None = None,
     ) -> "JobOptions":
         """What the `k8s_…` parameters of a job ask for; others are not ours.
+
+        `default_timeout`, in seconds, is the time limit where none is given.
 
         Raises:
             BackendError: one can't be meant, or isn't allowed here.
@@ -72,8 +91,10 @@ class JobOptions:
             ),
             image=_image(given.get("k8s_image", ""), config),
             variables=parse_variables(given.get("k8s_env", ""), config.allowed_secrets),
-            timeout_seconds=_timeout(given.get("k8s_timeout_seconds", ""), config),
+            timeout_seconds=_timeout(given.get("k8s_timeout_seconds", ""), default_timeout, config),
             max_retries=_retries(given.get("k8s_max_retries", ""), config),
+            concurrency_policy=_policy(given.get("k8s_concurrency_policy", "")),
+            starting_deadline_seconds=_deadline(given.get("k8s_starting_deadline_seconds", "")),
         )
 
     def described(self) -> str:
@@ -110,10 +131,10 @@ def _image(image: str, config: K8sConfig) -> str:
     return image
 
 
-def _timeout(text: str, config: K8sConfig) -> int | None:
+def _timeout(text: str, default: int | None, config: K8sConfig) -> int | None:
     setting, most = "max_timeout_seconds", config.max_timeout_seconds
     if not text:
-        return most
+        return min((limit for limit in (default, most) if limit is not None), default=None)
     if most is None:
         setting, most = "", _LONGEST_SECONDS
     return _whole("k8s_timeout_seconds", text, "seconds", least=1, most=most, setting=setting)
@@ -124,6 +145,28 @@ def _retries(text: str, config: K8sConfig) -> int:
         return 0
     most, setting = config.max_retries, "max_retries"
     return _whole("k8s_max_retries", text, "retries", least=0, most=most, setting=setting)
+
+
+def _policy(text: str) -> str:
+    if text and text not in CONCURRENCY_POLICIES:
+        raise BackendError(
+            f"k8s_concurrency_policy must be one of {', '.join(CONCURRENCY_POLICIES)}; it is"
+            f" {text[:40]!r}."
+        )
+    return text or "Forbid"
+
+
+def _deadline(text: str) -> int | None:
+    if not text:
+        return None
+    return _whole(
+        "k8s_starting_deadline_seconds",
+        text,
+        "seconds",
+        least=_SHORTEST_DEADLINE_SECONDS,
+        most=_LONGEST_SECONDS,
+        setting="",
+    )
 
 
 def _whole(name: str, text: str, what: str, *, least: int, most: int, setting: str) -> int:

@@ -36,6 +36,7 @@ from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import TraitError, Type
 
 from jupyter_scheduler_k8s import combinations, manifests, names, notebooks, records, staging
+from jupyter_scheduler_k8s.admission import admit
 from jupyter_scheduler_k8s.backend import Backend, early
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
@@ -206,11 +207,8 @@ class K8sScheduler(Scheduler):
             raise InputUriError(model.input_uri)
         config = self.backend.config
         config.require_bucket()
-        options = JobOptions.from_parameters(model.runtime_environment_parameters, config)
-        notebooks.check_formats(model.output_formats or [])
         record = self._new_record(model)
-        # Refuses what is too large before anything is stored.
-        records.job_data(record)
+        options = admit(record, config)
         with early(self.backend.placement()) as placement:
             tree = await asyncio.to_thread(self._stage, model)
             if model.idempotency_token:
@@ -301,7 +299,6 @@ class K8sScheduler(Scheduler):
 
     def _stage(self, model: CreateJob) -> staging.StagedTree:
         """The files to send for a job, once they are known to be a runnable notebook. Blocking."""
-        staging.check_filename(model.input_filename)
         tree = staging.stage(
             self.root_dir,
             model.input_uri,

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 from jupyter_scheduler.models import CreateJob
 from jupyter_scheduler.pydantic_v1 import ValidationError
 
-from jupyter_scheduler_k8s import manifests, names, notebooks, records, staging
+from jupyter_scheduler_k8s import manifests, names, records
+from jupyter_scheduler_k8s.admission import admit
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.errors import (
@@ -67,11 +68,7 @@ class JobCreator:
             create_time=instance.create_time,
             update_time=instance.update_time,
         )
-        options = JobOptions.from_parameters(record.runtime_environment_parameters, self._config)
-        notebooks.check_formats(record.output_formats)
-        staging.check_filename(record.input_filename)
-        # Refuses what is too large.
-        records.job_data(record)
+        options = admit(record, self._config)
         manifest = asyncio.run(self._manifest(record, options))
         job = self._create(manifest, record, options)
         kept = records.parse_job_data(job)

@@ -25,6 +25,7 @@ from jupyter_scheduler_k8s import (
     records,
     staging,
 )
+from jupyter_scheduler_k8s.admission import admit
 from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.cluster.backoff import Backoff
@@ -37,7 +38,6 @@ from jupyter_scheduler_k8s.errors import (
     Rejected,
     StorageUnavailable,
 )
-from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.stock import stopping
 from jupyter_scheduler_k8s.stock.outputs import fetch_outputs
@@ -100,11 +100,7 @@ class StockRun:
         Raises:
             BackendError: in a sentence.
         """
-        options = JobOptions.from_parameters(
-            self.record.runtime_environment_parameters, self._config
-        )
-        notebooks.check_formats(self.record.output_formats)
-        records.job_data(self.record)
+        options = admit(self.record, self._config)
         tree = self._inputs()
         asyncio.run(self._backend.storage.upload_tree(names.input_prefix(self.record.job_id), tree))
         try:
@@ -166,10 +162,9 @@ class StockRun:
 
     def _inputs(self) -> staging.StagedTree:
         """What upstream's scheduler has copied for this job."""
-        name = staging.check_filename(self.record.input_filename)
         tree = staging.stage(
             str(Path(self._paths["input"]).parent.resolve()),
-            name,
+            self.record.input_filename,
             package=bool(self.record.package_input_folder),
             output_directory="",
         )
