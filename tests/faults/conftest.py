@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.callers import Caller
 from faults.fake_api import FakeApi
 from faults.mirrored import Mirrored
 
@@ -22,6 +23,17 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:
     fake = FakeApi()
     yield fake
     fake.stop()
+
+
+@pytest.fixture
+def caller(api: FakeApi, tmp_path: Path) -> Caller:
+    return Caller(api.kubeconfig(tmp_path))
+
+
+@pytest.fixture
+def hasty(api: FakeApi, tmp_path: Path) -> Caller:
+    """One that doesn't wait long for an answer."""
+    return Caller(api.kubeconfig(tmp_path), read_seconds=0.3)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
 """Single requests: what is repeated, what never is, and what the user reads."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from faults.callers import Caller
 from faults.fake_api import Answer, FakeApi, Fault, Lost, Silent
 from jupyter_scheduler_k8s.cluster import AlreadyExists, ClusterClient, Connection
 from jupyter_scheduler_k8s.errors import (
@@ -19,7 +19,6 @@ from jupyter_scheduler_k8s.errors import (
     NotFound,
     Rejected,
 )
-from support.cached import Clock
 
 MANIFEST = {
     "apiVersion": "batch/v1",
@@ -33,39 +32,6 @@ SECRET = {
     "metadata": {"name": "nb-s3-1"},
     "stringData": {"AWS_SECRET_ACCESS_KEY": "hunter2"},
 }
-
-
-class Caller:
-    """A client on a clock that only its own waits move."""
-
-    def __init__(self, kubeconfig: str, *, read_seconds: float = 10) -> None:
-        self.clock = Clock()
-        self.slept: list[float] = []
-        self.when_sleeping: Callable[[], None] = lambda: None
-        self.client = ClusterClient(
-            "space",
-            connection=Connection(kubeconfig=kubeconfig),
-            read_seconds=read_seconds,
-            clock=self.clock,
-            sleep=self._sleep,
-            random=lambda: 0.5,
-        )
-
-    def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.clock.advance(seconds)
-        self.when_sleeping()
-
-
-@pytest.fixture
-def caller(api: FakeApi, tmp_path: Path) -> Caller:
-    return Caller(api.kubeconfig(tmp_path))
-
-
-@pytest.fixture
-def hasty(api: FakeApi, tmp_path: Path) -> Caller:
-    """One that doesn't wait long for an answer."""
-    return Caller(api.kubeconfig(tmp_path), read_seconds=0.3)
 
 
 # -- create -----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Everything that talks to the Kubernetes API: the only importer of `kubernetes`.
 
-client      writes and one-shot reads
+client      writes and one-shot reads, by kind
+api         how each of them is asked: repeated, or refused with a sentence
 reflector   a list and a watch of one kind, for ever
 cache       what reflectors feed and readers ask
 transport, connection, failures, backoff   what the three are made of

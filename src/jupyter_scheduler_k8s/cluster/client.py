@@ -1,43 +1,22 @@
-"""Writes and one-shot reads of the objects that this package knows.
+"""Writes and one-shot reads of the objects that this package knows, by name of verb and kind."""
 
-Every request may be repeated safely: names are chosen before the first attempt,
-patches are merges, deletes name the object's uid. So whatever is transient (see
-failures.py) is repeated until the deadline, and nothing else is.
-"""
-
-import json
 import random as random_module
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
-from urllib.parse import quote
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from jupyter_scheduler_k8s.cluster.backoff import Backoff
-from jupyter_scheduler_k8s.cluster.connection import Connection
-from jupyter_scheduler_k8s.cluster.failures import (
-    AlreadyExists,
-    ApiFailure,
-    Request,
-    as_error,
-    noun,
+from jupyter_scheduler_k8s.cluster.api import (
+    CRON_JOBS,
+    DEADLINE_SECONDS,
+    JOBS,
+    PODS,
+    READ_SECONDS,
+    Api,
 )
+from jupyter_scheduler_k8s.cluster.connection import Connection
+from jupyter_scheduler_k8s.cluster.failures import AlreadyExists
 from jupyter_scheduler_k8s.errors import Forbidden, NotFound
 
-T = TypeVar("T")
-
-JOBS = "jobs"
-PODS = "pods"
-_PREFIXES = {JOBS: "/apis/batch/v1", "cronjobs": "/apis/batch/v1"}
-
-# An answer takes milliseconds; a server that needs longer than this is ill.
-READ_SECONDS = 10.0
-# A page of 500 objects of 256 KiB, from a busy server.
-LIST_SECONDS = 60.0
-# How long a caller waits for an API that is away before it is told so.
-DEADLINE_SECONDS = 20.0
-PAGE = 500
-
-_MERGE = "application/merge-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _FIELD_MANAGER = "jupyter-scheduler-k8s"
 _LOG_BYTES = 256 * 1024
@@ -62,13 +41,17 @@ class ClusterClient:
         sleep: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = random_module.random,
     ) -> None:
+        self._api = Api(
+            namespace,
+            connection=connection,
+            deadline_seconds=deadline_seconds,
+            read_seconds=read_seconds,
+            clock=clock,
+            sleep=sleep,
+            random=random,
+        )
         self.namespace = namespace
-        self.connection = connection or Connection()
-        self._deadline_seconds = deadline_seconds
-        self._read_seconds = read_seconds
-        self._clock = clock
-        self._sleep = sleep
-        self._random = random
+        self.connection = self._api.connection
 
     def active_context(self) -> str | None:
         """The name of the kubeconfig context in use; None inside a cluster."""
@@ -76,7 +59,9 @@ class ClusterClient:
 
     def server_version(self) -> str:
         """The API server's version, such as "v1.34.4"."""
-        return str(self._json("get", "version", "GET", "/version").get("gitVersion", ""))
+        return str(self._api.json("get", "version", "GET", "/version").get("gitVersion", ""))
+
+    # -- the namespace ------------------------------------------------------
 
     def ensure_namespace(self) -> None:
         """Create the namespace if it isn't there.
@@ -84,27 +69,23 @@ class ClusterClient:
         A server whose Role ends at its namespace may neither see nor create it;
         then it is taken to exist, and the first job says so if it doesn't.
         """
-        path = f"/api/v1/namespaces/{self.namespace}"
-        try:
-            self._json("get", "namespaces", "GET", path, name=self.namespace)
-        except Forbidden:
+        if self.has_namespace() is not False:
             return
-        except NotFound:
-            manifest = {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": self.namespace},
-            }
-            try:
-                self._create("namespaces", "/api/v1/namespaces", path, manifest)
-            except AlreadyExists:
-                return
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.namespace},
+        }
+        try:
+            self._api.create("namespaces", manifest, path="/api/v1/namespaces")
+        except AlreadyExists:
+            return
 
     def has_namespace(self) -> bool | None:
         """Whether the namespace exists; None where this server may not know."""
         path = f"/api/v1/namespaces/{self.namespace}"
         try:
-            self._json("get", "namespaces", "GET", path, name=self.namespace)
+            self._api.json("get", "namespaces", "GET", path, name=self.namespace)
         except Forbidden:
             return None
         except NotFound:
@@ -127,8 +108,10 @@ class ClusterClient:
             "spec": {"resourceAttributes": attributes},
         }
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        found = self._json("create", "selfsubjectaccessreviews", "POST", path, body=review)
+        found = self._api.json("create", "selfsubjectaccessreviews", "POST", path, body=review)
         return bool((found.get("status") or {}).get("allowed"))
+
+    # -- Jobs ---------------------------------------------------------------
 
     def create_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create a Job and return it as the API has it.
@@ -137,8 +120,7 @@ class ClusterClient:
             AlreadyExists: a Job of this name is there, perhaps from an attempt
                 of this call whose answer was lost; its `live` tells.
         """
-        path = self._path(JOBS)
-        return self._create(JOBS, path, f"{path}/{manifest['metadata']['name']}", manifest)
+        return self._api.create(JOBS, manifest)
 
     def check_job(self, manifest: Mapping[str, Any]) -> None:
         """Have the API judge a Job as if it were created, unknown fields included.
@@ -146,17 +128,15 @@ class ClusterClient:
         Raises:
             Rejected: it would not be accepted, and why.
         """
-        query = {"dryRun": "All", "fieldValidation": "Strict"}
-        name = str(manifest["metadata"]["name"])
-        self._json("create", JOBS, "POST", self._path(JOBS), name=name, query=query, body=manifest)
+        self._api.check(JOBS, manifest)
 
     def get_job(self, name: str) -> dict[str, Any]:
         """The Job of this name. Raises: NotFound."""
-        return self._json("get", JOBS, "GET", self._path(JOBS, name), name=name)
+        return self._api.get(JOBS, name)
 
     def list_jobs(self, label_selector: str, *, name: str | None = None) -> list[dict[str, Any]]:
         """All Jobs that the selector matches; with `name`, only the one of that name."""
-        return list(self._list(JOBS, label_selector=label_selector, name=name))
+        return self._api.list_all(JOBS, label_selector=label_selector, name=name)
 
     def patch_job(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Merge `body` into a Job and return the result.
@@ -165,15 +145,7 @@ class ClusterClient:
             NotFound: there is no such Job.
             Conflict: `body` names a resourceVersion, and the Job has another by now.
         """
-        return self._json(
-            "patch",
-            JOBS,
-            "PATCH",
-            self._path(JOBS, name),
-            name=name,
-            body=body,
-            content_type=_MERGE,
-        )
+        return self._api.merge(JOBS, name, body)
 
     def delete_job(self, name: str, *, uid: str | None = None) -> None:
         """Delete a Job and, in the background, its pods.
@@ -183,65 +155,69 @@ class ClusterClient:
         Raises:
             NotFound: there is no such Job (any more).
         """
-        body: dict[str, Any] = {
-            "apiVersion": "v1",
-            "kind": "DeleteOptions",
-            "propagationPolicy": "Background",
-        }
-        if uid is not None:
-            body["preconditions"] = {"uid": uid}
-        repeated = False
+        self._api.delete(JOBS, name, uid=uid)
 
-        def delete() -> bytes:
-            nonlocal repeated
-            try:
-                return self._once("DELETE", self._path(JOBS, name), body=body)
-            except ApiFailure as failure:
-                if failure.status == 404 and repeated:
-                    # The first attempt worked, and only its answer was lost.
-                    return b"{}"
-                if failure.status == 409 and uid is not None:
-                    raise ApiFailure(404, reason="NotFound") from failure
-                repeated = True
-                raise
+    # -- CronJobs -----------------------------------------------------------
 
-        self._repeat(delete, self._request("delete", JOBS, name))
+    def create_cron_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a CronJob and return it as the API has it. Raises: AlreadyExists, as for Jobs."""
+        return self._api.create(CRON_JOBS, manifest)
 
-    def apply_secret(self, manifest: Mapping[str, Any]) -> None:
-        """Create a Secret, or make the one of this name equal to `manifest`."""
-        name = str(manifest["metadata"]["name"])
-        self._json(
-            "patch",
-            "secrets",
-            "PATCH",
-            self._path("secrets", name),
-            name=name,
-            query={"fieldManager": _FIELD_MANAGER, "force": "true"},
-            body=manifest,
-            content_type=_APPLY,
-        )
+    def check_cron_job(self, manifest: Mapping[str, Any]) -> None:
+        """Have the API judge a CronJob as if it were created. Raises: Rejected, as for Jobs."""
+        self._api.check(CRON_JOBS, manifest)
 
-    def delete_secret(self, name: str) -> None:
-        """Delete a Secret; one that isn't there is as good as deleted."""
-        try:
-            self._json("delete", "secrets", "DELETE", self._path("secrets", name), name=name)
-        except NotFound:
-            return
+    def get_cron_job(self, name: str) -> dict[str, Any]:
+        """The CronJob of this name. Raises: NotFound."""
+        return self._api.get(CRON_JOBS, name)
+
+    def list_cron_jobs(
+        self, label_selector: str, *, name: str | None = None
+    ) -> list[dict[str, Any]]:
+        """All CronJobs that the selector matches; with `name`, only the one of that name."""
+        return self._api.list_all(CRON_JOBS, label_selector=label_selector, name=name)
+
+    def patch_cron_job(
+        self, name: str, body: Mapping[str, Any], *, status: bool = False
+    ) -> dict[str, Any]:
+        """Merge `body` into a CronJob and return the result.
+
+        The API takes a `status` with `status` only, and then nothing of the `spec`.
+
+        Raises:
+            NotFound: there is no such CronJob.
+            Conflict: `body` names a resourceVersion, and the CronJob has another by now.
+        """
+        return self._api.merge(CRON_JOBS, name, body, subresource="status" if status else "")
+
+    def delete_cron_job(
+        self, name: str, *, uid: str | None = None, propagation: str = "Orphan"
+    ) -> None:
+        """Delete a CronJob, and by default leave the Jobs that it has made.
+
+        With `uid`, only that very CronJob; for `propagation`, see `Api.delete`.
+
+        Raises:
+            NotFound: there is no such CronJob (any more).
+        """
+        self._api.delete(CRON_JOBS, name, uid=uid, propagation=propagation)
+
+    # -- pods, and what is around them --------------------------------------
 
     def list_pods(self, label_selector: str) -> list[dict[str, Any]]:
         """All pods that the selector matches."""
-        return list(self._list(PODS, label_selector=label_selector))
+        return self._api.list_all(PODS, label_selector=label_selector)
 
-    def list_events(self, field_selector: str) -> list[dict[str, Any]]:
-        """Events of the namespace, for example of `involvedObject.uid=<uid>`."""
-        return list(self._list("events", field_selector=field_selector))
+    def delete_pod(self, name: str, *, uid: str, force: bool = False) -> None:
+        """Delete this very pod.
 
-    def resource_quotas(self) -> list[dict[str, Any]]:
-        """The namespace's quotas; empty where this server may not see them."""
-        try:
-            return list(self._list("resourcequotas"))
-        except Forbidden:
-            return []
+        With `force`, without waiting for its node to confirm the end: for a pod
+        whose node is lost, since it may go on there otherwise.
+
+        Raises:
+            NotFound: there is no such pod (any more).
+        """
+        self._api.delete(PODS, name, uid=uid, grace_seconds=0 if force else None)
 
     def read_log(self, pod: str, container: str, *, tail_lines: int) -> str:
         """The end of a container's log, 256 KiB at most. Raises: NotFound."""
@@ -250,149 +226,38 @@ class ClusterClient:
             "tailLines": str(tail_lines),
             "limitBytes": str(_LOG_BYTES),
         }
-        data = self._repeat(
-            lambda: self._once("GET", self._path(PODS, pod) + "/log", query=query),
-            self._request("get", "pods/log", pod),
-        )
-        return data.decode("utf-8", "replace")
+        path = self._api.path(PODS, pod) + "/log"
+        return self._api.text("pods/log", path, name=pod, query=query)
 
-    def _create(
-        self, resource: str, path: str, object_path: str, manifest: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def apply_secret(self, manifest: Mapping[str, Any]) -> None:
+        """Create a Secret, or make the one of this name equal to `manifest`."""
         name = str(manifest["metadata"]["name"])
-        request = self._request("create", resource, name)
-
-        def create() -> dict[str, Any]:
-            try:
-                return parse_object(self._once("POST", path, body=manifest))
-            except ApiFailure as failure:
-                if failure.status != 409 or failure.reason != "AlreadyExists":
-                    raise
-            try:
-                live = parse_object(self._once("GET", object_path))
-            except ApiFailure as failure:
-                if failure.status != 404:
-                    raise
-                # Deleted between the two requests: the name is free again.
-                raise ApiFailure(503, reason="Deleted", message="the name was in use") from failure
-            raise AlreadyExists(
-                f"There is a {noun(resource)} {name} already in the namespace {self.namespace}.",
-                live,
-            )
-
-        return self._repeat(create, request)
-
-    def _list(
-        self,
-        resource: str,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        name: str | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        query = {"limit": str(PAGE)}
-        if label_selector:
-            query["labelSelector"] = label_selector
-        if name is not None:
-            field_selector = f"metadata.name={name}"
-        if field_selector:
-            query["fieldSelector"] = field_selector
-        found: list[dict[str, Any]] = []
-        while True:
-            try:
-                page = self._json("list", resource, "GET", self._path(resource), query=query)
-            except NotFound:
-                # The pages' snapshot has expired: once more, in one piece.
-                if "continue" not in query:
-                    raise
-                query = {k: v for k, v in query.items() if k not in ("continue", "limit")}
-                found = []
-                continue
-            found.extend(page.get("items") or [])
-            token = (page.get("metadata") or {}).get("continue")
-            if not token:
-                return iter(found)
-            query["continue"] = token
-
-    def _json(
-        self,
-        verb: str,
-        resource: str,
-        method: str,
-        path: str,
-        *,
-        name: str = "",
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-    ) -> dict[str, Any]:
-        return self._repeat(
-            lambda: parse_object(
-                self._once(method, path, query=query, body=body, content_type=content_type)
-            ),
-            self._request(verb, resource, name),
+        self._api.json(
+            "patch",
+            "secrets",
+            "PATCH",
+            self._api.path("secrets", name),
+            name=name,
+            query={"fieldManager": _FIELD_MANAGER, "force": "true"},
+            body=manifest,
+            content_type=_APPLY,
         )
 
-    def _once(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-    ) -> bytes:
-        return self.connection.request(
-            method,
-            path,
-            query=query,
-            body=body,
-            content_type=content_type,
-            read_seconds=LIST_SECONDS if query and "limit" in query else self._read_seconds,
-        )
+    def delete_secret(self, name: str) -> None:
+        """Delete a Secret; one that isn't there is as good as deleted."""
+        path = self._api.path("secrets", name)
+        try:
+            self._api.json("delete", "secrets", "DELETE", path, name=name)
+        except NotFound:
+            return
 
-    def _repeat(self, attempt: Callable[[], T], request: Request) -> T:
-        """Run `attempt` until it succeeds, fails for good, or the deadline has passed."""
-        deadline = self._clock() + self._deadline_seconds
-        backoff = Backoff(first=0.1, cap=4.0, random=self._random)
-        renewed = False
-        while True:
-            try:
-                return attempt()
-            except ApiFailure as failure:
-                if failure.status == 401 and not renewed:
-                    renewed = True
-                    self.connection.reload()
-                    continue
-                delay = backoff.next(retry_after=failure.retry_after)
-                if not failure.transient or self._clock() + delay > deadline:
-                    raise as_error(failure, request, self.connection.address) from failure
-                self._sleep(delay)
+    def list_events(self, field_selector: str) -> list[dict[str, Any]]:
+        """Events of the namespace, for example of `involvedObject.uid=<uid>`."""
+        return self._api.list_all("events", field_selector=field_selector)
 
-    def _request(self, verb: str, resource: str, name: str) -> Request:
-        return Request(verb, resource, name, self.namespace)
-
-    def _path(self, resource: str, name: str = "") -> str:
-        return resource_path(self.namespace, resource, name)
-
-
-def resource_path(namespace: str, resource: str, name: str = "") -> str:
-    """The path of a namespaced resource, or of one object of it."""
-    prefix = _PREFIXES.get(resource, "/api/v1")
-    path = f"{prefix}/namespaces/{quote(namespace, safe='')}/{resource}"
-    return f"{path}/{quote(name, safe='')}" if name else path
-
-
-def parse_object(data: bytes) -> dict[str, Any]:
-    """The JSON object in an answer.
-
-    Raises:
-        ApiFailure: it is something else, which a proxy on the way has sent.
-    """
-    try:
-        found = json.loads(data)
-    except ValueError as error:
-        raise ApiFailure(None, reason="NoJSON", message="the answer is no JSON") from error
-    if not isinstance(found, dict):
-        raise ApiFailure(None, reason="NoObject", message="the answer is no object")
-    return found
+    def resource_quotas(self) -> list[dict[str, Any]]:
+        """The namespace's quotas; empty where this server may not see them."""
+        try:
+            return self._api.list_all("resourcequotas")
+        except Forbidden:
+            return []

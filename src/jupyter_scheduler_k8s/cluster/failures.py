@@ -33,6 +33,8 @@ LONGEST_RETRY_AFTER = 60.0
 _MESSAGE_LENGTH = 300
 _NOUNS = {
     "jobs": "Job",
+    "cronjobs": "CronJob",
+    "cronjobs/status": "CronJob",
     "pods": "pod",
     "pods/log": "log of the pod",
     "secrets": "Secret",

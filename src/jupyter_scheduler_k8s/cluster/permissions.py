@@ -7,7 +7,7 @@ NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("batch", "jobs"): ("get", "list", "watch", "create", "patch", "delete"),
     ("batch", "cronjobs"): ("get", "list", "watch", "create", "patch", "delete"),
     ("batch", "cronjobs/status"): ("patch",),
-    ("", "pods"): ("get", "list", "watch"),
+    ("", "pods"): ("get", "list", "watch", "delete"),
     ("", "pods/log"): ("get",),
     ("", "events"): ("get", "list"),
     ("", "secrets"): ("create", "patch", "update", "delete"),

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from jupyter_scheduler_k8s.cluster.client import (
+from jupyter_scheduler_k8s.cluster.api import (
     LIST_SECONDS,
     READ_SECONDS,
     parse_object,
