@@ -6,11 +6,10 @@ Made when the server starts, at no cost; connected at first use.
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from logging import Logger
-from typing import Any, TypeVar
+from typing import Any
 from uuid import uuid4
 
 from jupyter_scheduler_k8s import attempts, manifests, names, objects, records
@@ -40,9 +39,8 @@ from jupyter_scheduler_k8s.provision import Provision
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
-from jupyter_scheduler_k8s.views import job_record
-
-T = TypeVar("T")
+from jupyter_scheduler_k8s.tasks import Background, Ends
+from jupyter_scheduler_k8s.views import definition_record, job_record
 
 # How long a request waits for the first list of records: where it is known why
 # there is none, and where it isn't.
@@ -64,16 +62,19 @@ class Backend:
         self.log = log
         self.client = ClusterClient(config.namespace)
         self.cache = RecordCache(job_record, log=log)
+        self.definitions = RecordCache(definition_record, kind=CRON_JOBS, log=log)
         self._provision = Provision(
             config, client=lambda: self.client, storage=lambda: self.storage
         )
+        self.writer = JobWriter(self.client, cache=self.cache, create=self._create_added)
         self.database = K8sDatabaseManager(
             config=config,
             client=self.client,
             jobs=CacheSource(self.cache),
-            writer=JobWriter(self.client, cache=self.cache, create=self._create_added),
+            definitions=CacheSource(self.definitions),
+            writer=self.writer,
         )
-        self._ends = _Ends()
+        self._ends = Ends()
         self.cache.on_change(self._ends.changed)
         self._reflectors = [
             Reflector(
@@ -86,7 +87,11 @@ class Backend:
                 sink,
                 log=log,
             )
-            for resource, sink in (("jobs", self.cache.jobs), ("pods", self.cache.pods))
+            for resource, sink in (
+                ("jobs", self.cache.jobs),
+                ("pods", self.cache.pods),
+                ("cronjobs", self.definitions.jobs),
+            )
         ]
 
         self._supervisor = Supervisor(
@@ -103,7 +108,7 @@ class Backend:
         )
         self._shared: Mapping[str, Any] | None = None
         self._to_share_again = False
-        self._background = _Background()
+        self._background = Background()
         self._starting = threading.Lock()
         self._started = False
 
@@ -146,14 +151,20 @@ class Backend:
         """
         self.start()
         for seconds in (_KNOWN_TROUBLE_SECONDS, _FIRST_LIST_SECONDS - _KNOWN_TROUBLE_SECONDS):
-            if await self.cache.when_synced(seconds):
+            if await self._when_synced(seconds):
                 return
-            if trouble := self.cache.problem():
+            if trouble := self.cache.problem() or self.definitions.problem():
                 raise ClusterUnavailable(trouble)
         raise ClusterUnavailable(
             f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds: check"
             " that the cluster runs and that KUBECONFIG names it."
         )
+
+    async def _when_synced(self, seconds: float) -> bool:
+        if self.cache.synced and self.definitions.synced:
+            return True
+        caches = (self.cache, self.definitions)
+        return all(await asyncio.gather(*(cache.when_synced(seconds) for cache in caches)))
 
     def staleness(self) -> str | None:
         """How old the records are, and why, as a sentence; None while they are current."""
@@ -307,63 +318,6 @@ def _outputs_of(job: Mapping[str, Any], pod: Mapping[str, Any]) -> str:
 
 
 def _job_id(job: Mapping[str, Any]) -> str:
-    return str(job["metadata"]["labels"][names.JOB_ID_LABEL])
-
-
-class _Ends:
-    """Wakes those who wait for the end of a run. `changed` may come from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._waiting: dict[str, list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = {}
-
-    def changed(self, name: str) -> None:
-        with self._lock:
-            waiting = list(self._waiting.get(name, ()))
-        for loop, event in waiting:
-            loop.call_soon_threadsafe(event.set)
-
-    async def wait(self, name: str, ended: Any, *, seconds: float) -> bool:
-        """Whether `ended(name)` became true within that time."""
-        event = asyncio.Event()
-        waiter = (asyncio.get_running_loop(), event)
-        with self._lock:
-            self._waiting.setdefault(name, []).append(waiter)
-        try:
-            async with asyncio.timeout(seconds):
-                while not ended(name):
-                    await event.wait()
-                    event.clear()
-        except TimeoutError:
-            return False
-        finally:
-            with self._lock:
-                self._waiting[name].remove(waiter)
-                if not self._waiting[name]:
-                    del self._waiting[name]
-        return True
-
-
-class _Background:
-    """Work that a request starts and doesn't wait for; it says itself how it failed."""
-
-    def __init__(self) -> None:
-        # The loop keeps no task alive.
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-@contextmanager
-def early(work: Coroutine[Any, Any, T]) -> Iterator[asyncio.Task[T]]:
-    """Start what the block needs later. Where the block ends without it, it is given up."""
-    task = asyncio.create_task(work)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        # A failure that nobody asked for is not missed.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    # The id of a schedule's run is its Job's name.
+    metadata = job["metadata"]
+    return str((metadata.get("labels") or {}).get(names.JOB_ID_LABEL) or metadata["name"])

@@ -55,6 +55,26 @@ _WITH_RETRIES = {
 }
 
 
+# Stands for the name of a run's Job in variables that Kubernetes expands: the runs of
+# a schedule share one template, and their Jobs' names are their ids.
+_JOB_NAME = "$(JOB_NAME)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What a run has from the definition that it belongs to.
+
+    Attributes:
+        definition_id: the definition's id.
+        input_version: the version of its input files, which the run keeps a copy of.
+        takes_turns: whether a run ends those of this definition that began before it.
+    """
+
+    definition_id: str
+    input_version: str
+    takes_turns: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """What a manifest needs to know of the cluster.
@@ -78,6 +98,7 @@ def job_manifest(
     options: JobOptions,
     placement: Placement,
     credentials: Collection[str],
+    definition: Definition | None = None,
 ) -> dict[str, Any]:
     """The Job that runs, and is, `record`.
 
@@ -88,9 +109,36 @@ def job_manifest(
         placement: what is known of the cluster.
         credentials: the keys of the Secret that `credentials_secret` made; where
             it has no access key, the pod's own identity opens S3.
+        definition: whose input files the run takes; without it, its own.
 
     Raises:
         RecordError: the record is too large for a Job.
+    """
+    template = job_template(
+        record,
+        config,
+        options=options,
+        placement=placement,
+        credentials=credentials,
+        definition=definition,
+    )
+    metadata = {"name": record.object_name, "namespace": config.namespace, **template["metadata"]}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]}
+
+
+def job_template(
+    record: JobRecord,
+    config: K8sConfig,
+    *,
+    options: JobOptions,
+    placement: Placement,
+    credentials: Collection[str],
+    definition: Definition | None,
+) -> dict[str, Any]:
+    """The metadata and the spec of a Job, as a CronJob's `jobTemplate` has them.
+
+    Args and Raises: see `job_manifest`; a record without an id is that of every run
+    of the definition's schedule.
     """
     labels, data = records.labels(record), records.job_data(record)
     pod = {
@@ -99,7 +147,12 @@ def job_manifest(
             "annotations": {names.SKIP_CONTAINERS_ANNOTATION: names.NOTEBOOK_CONTAINER},
         },
         "spec": _pod_spec(
-            record, config, options=options, placement=placement, credentials=credentials
+            record,
+            config,
+            options=options,
+            placement=placement,
+            credentials=credentials,
+            definition=definition,
         ),
     }
     spec: dict[str, Any] = {
@@ -110,17 +163,10 @@ def job_manifest(
     }
     if options.timeout_seconds is not None:
         spec["activeDeadlineSeconds"] = options.timeout_seconds
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": record.object_name,
-            "namespace": config.namespace,
-            "labels": labels,
-            "annotations": {names.JOB_DATA_ANNOTATION: data},
-        },
-        "spec": spec,
-    }
+    annotations = {names.JOB_DATA_ANNOTATION: data}
+    if definition is not None:
+        annotations[names.INPUT_VERSION_ANNOTATION] = definition.input_version
+    return {"metadata": {"labels": labels, "annotations": annotations}, "spec": spec}
 
 
 def credentials_secret(config: K8sConfig, data: Mapping[str, str]) -> dict[str, Any]:
@@ -156,7 +202,8 @@ def end_patch(reason: str, **details: str) -> dict[str, Any]:
     """The patch that ends a run, as a merge patch of its Job.
 
     The pods get their grace period, whatever state they are in, and a schedule
-    behind the Job goes on; `suspend` would hold up both.
+    behind the Job goes on; `suspend` would hold up both. So a Job that somebody has
+    suspended is resumed, since no time passes for it before.
 
     Args:
         reason: "stopped" for a user's stop; anything else is a failure.
@@ -166,7 +213,7 @@ def end_patch(reason: str, **details: str) -> dict[str, Any]:
         "metadata": {
             "annotations": {names.END_ANNOTATION: _compact({"reason": reason, **details})}
         },
-        "spec": {"activeDeadlineSeconds": 1},
+        "spec": {"activeDeadlineSeconds": 1, "suspend": False},
     }
 
 
@@ -182,6 +229,7 @@ def _pod_spec(
     options: JobOptions,
     placement: Placement,
     credentials: Collection[str],
+    definition: Definition | None,
 ) -> dict[str, Any]:
     resources = options.resources
     notebook_image = options.image or config.image
@@ -197,7 +245,10 @@ def _pod_spec(
                 "image": config.image,
                 "imagePullPolicy": config.pull_policy(config.image, placement.context),
                 "command": ["python", "-m", "notebook_job.files"],
-                "env": _environment(record, config, options, placement, credentials),
+                "env": [
+                    *_prefixes(record, options, definition),
+                    *_environment(record, config, placement, credentials),
+                ],
                 "resources": resources.for_files(placement.quota),
                 "securityContext": _container_security(read_only=True),
                 "volumeMounts": [_mount("job", VOLUME_PATH), _mount("tmp", "/tmp")],  # noqa: S108
@@ -235,7 +286,6 @@ def _pod_spec(
 def _environment(
     record: JobRecord,
     config: K8sConfig,
-    options: JobOptions,
     placement: Placement,
     credentials: Collection[str],
 ) -> list[dict[str, Any]]:
@@ -244,7 +294,6 @@ def _environment(
         "S3_ENDPOINT_URL": config.s3_endpoint_url,
         "S3_CA_BUNDLE": f"{_CA_FOLDER}/{CA_KEY}" if CA_KEY in credentials else "",
         "AWS_REGION": placement.region,
-        "S3_INPUT_PREFIX": names.input_prefix(record.job_id),
         "NOTEBOOK_PATH": record.input_filename,
         "OUTPUT_PATH": names.output_file("ipynb"),
         "OUTPUT_FORMATS": _compact(record.output_formats),
@@ -266,19 +315,36 @@ def _environment(
         for name in sorted(credentials)
         if name != CA_KEY
     ]
-    return _output_prefix(record, options) + plain + secret
+    return plain + secret
 
 
-def _output_prefix(record: JobRecord, options: JobOptions) -> list[dict[str, Any]]:
-    """Where a run stores its outputs: with retries, each attempt at a place of its own."""
-    if not options.max_retries:
-        return [{"name": "S3_OUTPUT_PREFIX", "value": names.output_prefix(record.job_id)}]
-    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
-    prefix = names.attempt_prefix(record.job_id, "$(POD_UID)")
-    return [
-        {"name": "POD_UID", "valueFrom": uid},
-        {"name": "S3_OUTPUT_PREFIX", "value": prefix},
-    ]
+def _prefixes(
+    record: JobRecord, options: JobOptions, definition: Definition | None
+) -> list[dict[str, Any]]:
+    """Where a run finds its inputs and stores its outputs; these values are expanded."""
+    job_id = record.job_id or _JOB_NAME
+    found = []
+    if not record.job_id:
+        found.append(_from_field("JOB_NAME", f"metadata.labels['{names.POD_JOB_NAME_LABEL}']"))
+    outputs = names.output_prefix(job_id)
+    if options.max_retries:
+        # Each attempt has a place of its own.
+        found.append(_from_field("POD_UID", "metadata.uid"))
+        outputs = names.attempt_prefix(job_id, "$(POD_UID)")
+    values = {"S3_OUTPUT_PREFIX": outputs, "S3_INPUT_PREFIX": names.input_prefix(job_id)}
+    if definition is not None:
+        values["S3_INPUT_PREFIX"] = names.definition_input_prefix(
+            definition.definition_id, definition.input_version
+        )
+        values["S3_KEEP_INPUT_PREFIX"] = names.input_prefix(job_id)
+        if definition.takes_turns:
+            values["S3_TURN_PREFIX"] = names.turns_prefix(definition.definition_id)
+            values["S3_TURN_NAME"] = job_id
+    return found + [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _from_field(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
 def _pod_security(config: K8sConfig) -> dict[str, Any]:

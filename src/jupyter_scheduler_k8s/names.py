@@ -27,6 +27,8 @@ CHECK_LABEL = f"{GROUP}/check"
 JOB_DATA_ANNOTATION = f"{GROUP}/job-data"
 DEFINITION_DATA_ANNOTATION = f"{GROUP}/job-definition-data"
 DIAGNOSIS_ANNOTATION = f"{GROUP}/diagnosis"
+# Of a run whose input files are those of a definition: in which version.
+INPUT_VERSION_ANNOTATION = f"{GROUP}/input-version"
 # Why the Job has not begun, where only events say so.
 WAITING_ANNOTATION = f"{GROUP}/waiting"
 END_ANNOTATION = f"{GROUP}/end"
@@ -113,9 +115,19 @@ def definition_prefix(definition_id: str) -> str:
     return f"definitions/{definition_id}/"
 
 
-def definition_input_prefix(definition_id: str, version: str) -> str:
+def versions_prefix(definition_id: str) -> str:
+    """The S3 prefix of all versions of a definition's input files."""
+    return f"{definition_prefix(definition_id)}versions/"
+
+
+def version_prefix(definition_id: str, version: str) -> str:
     """The S3 prefix of the input files of a definition as one edit has left them."""
-    return f"{definition_prefix(definition_id)}{version}/input/"
+    return f"{versions_prefix(definition_id)}{version}/"
+
+
+def definition_input_prefix(definition_id: str, version: str) -> str:
+    """The S3 prefix of these files themselves: what `S3_INPUT_PREFIX` is for its runs."""
+    return f"{version_prefix(definition_id, version)}input/"
 
 
 def turns_prefix(definition_id: str) -> str:

@@ -17,14 +17,15 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from logging import Logger
-from typing import Protocol
 
 from jupyter_scheduler.exceptions import IdempotencyTokenError, SchedulerError
 
-from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s import names, versions
 from jupyter_scheduler_k8s.cluster import ClusterClient
 from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound, StorageError
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 from jupyter_scheduler_k8s.storage import Storage
 
 # A note is renewed this often while its upload lasts,
@@ -33,16 +34,48 @@ RENEW_SECONDS = 60.0
 ABANDONED_SECONDS = 300.0
 
 
-class Record(Protocol):
-    """What a note says of a job."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """The input files of a job, or those of one version of a definition.
+
+    Attributes:
+        record_id: the id of the job or the definition.
+        version: the version; empty for a job, which has one only.
+        object_name: the name of the Job or the CronJob that they are for.
+    """
+
+    record_id: str
+    version: str = ""
+    object_name: str
+
+    @classmethod
+    def of(cls, record: JobRecord | DefinitionRecord) -> "Inputs":
+        """Those of a record, as it is to be written."""
+        if isinstance(record, JobRecord):
+            return cls(record_id=record.job_id, object_name=record.object_name)
+        return cls(
+            record_id=record.job_definition_id,
+            version=record.input_version,
+            object_name=record.object_name,
+        )
+
+    @classmethod
+    def noted_as(cls, tail: str) -> "Inputs":
+        """Those that the end of a note's key names."""
+        record_id, *version, object_name = tail.split("/")
+        return cls(record_id=record_id, version="/".join(version), object_name=object_name)
 
     @property
-    def job_id(self) -> str:
-        """The job's id."""
+    def tail(self) -> str:
+        """The end of the key of their note."""
+        return "/".join(filter(None, (self.record_id, self.version, self.object_name)))
 
     @property
-    def object_name(self) -> str:
-        """The name of its Job."""
+    def prefix(self) -> str:
+        """The S3 prefix of all of them."""
+        if self.version:
+            return names.version_prefix(self.record_id, self.version)
+        return names.job_prefix(self.record_id)
 
 
 class Note:
@@ -127,8 +160,8 @@ class PendingInputs:
         self._work.put(None)
 
     @contextlib.asynccontextmanager
-    async def noted(self, record: Record) -> AsyncIterator[Note]:
-        """Keep a note of a job's inputs while the body stores them and creates its Job.
+    async def noted(self, record: JobRecord | DefinitionRecord) -> AsyncIterator[Note]:
+        """Keep a note of a record's inputs while the body stores them and creates its object.
 
         The body awaits the note's `before_create` just before the create. Where
         it fails, the inputs and the note are removed, unless the Job may have
@@ -137,7 +170,8 @@ class PendingInputs:
         Raises:
             BackendError: S3 can't be written to, or what the body raised.
         """
-        key = await asyncio.to_thread(self._key, record)
+        inputs = Inputs.of(record)
+        key = f"{await asyncio.to_thread(self._folder)}{inputs.tail}"
         note = Note(self._storage(), key, self._clock)
         renewal = None
         try:
@@ -154,7 +188,7 @@ class PendingInputs:
             if note.creating and not refused:
                 self._work.put(self._clock() + ABANDONED_SECONDS)
             else:
-                await self._discard(record.job_id, key)
+                await self._discard(inputs, key)
             raise
         else:
             self._work.put(key)
@@ -162,13 +196,13 @@ class PendingInputs:
             if renewal is not None:
                 renewal.cancel()
 
-    async def _discard(self, job_id: str, key: str) -> None:
-        """Remove the files of a job that was refused; the refusal is what the user must see."""
+    async def _discard(self, inputs: Inputs, key: str) -> None:
+        """Remove the files of what was refused; the refusal is what the user must see."""
         try:
-            await self._storage().delete_prefix(names.job_prefix(job_id))
+            await self._storage().delete_prefix(inputs.prefix)
             await self._storage().delete_prefix(_folder_of(key))
         except BackendError as error:
-            self._log.warning("The files of the refused job %s remain in S3: %s", job_id, error)
+            self._log.warning("Refused input files remain in S3 at %s: %s", inputs.prefix, error)
             self._work.put(self._clock() + ABANDONED_SECONDS)
 
     def sweep(self) -> float | None:
@@ -194,37 +228,36 @@ class PendingInputs:
         now = max(note.modified for note in found)
         waits = []
         for note in found:
-            job_id, _, object_name = note.key.removeprefix(folder).partition("/")
+            inputs = Inputs.noted_as(note.key.removeprefix(folder))
             age = now - note.modified
-            if job_id == "now":
+            if inputs.record_id == "now":
                 continue
             if age < ABANDONED_SECONDS:
                 waits.append(ABANDONED_SECONDS - age)
                 continue
-            if not await asyncio.to_thread(self._exists, job_id, object_name):
-                removed = await storage.delete_prefix(names.job_prefix(job_id))
+            if not await asyncio.to_thread(self._in_use, inputs):
+                removed = await storage.delete_prefix(inputs.prefix)
                 self._log.info(
-                    "Removed %d files of the job %s, which was never created.", removed, job_id
+                    "Removed %d input files from %s, which nothing uses.", removed, inputs.prefix
                 )
             await storage.delete_prefix(_folder_of(note.key))
         return min(waits, default=None)
 
-    def _exists(self, job_id: str, object_name: str) -> bool:
+    def _in_use(self, inputs: Inputs) -> bool:
+        if inputs.version:
+            return inputs.version in versions.in_use(self._client, inputs.record_id)
         try:
-            job = self._client.get_job(object_name)
+            job = self._client.get_job(inputs.object_name)
         except NotFound:
             return False
         # Another job may have the token, and so the name.
         labels = job["metadata"].get("labels") or {}
-        return bool(labels.get(names.JOB_ID_LABEL) == job_id)
+        return bool(labels.get(names.JOB_ID_LABEL) == inputs.record_id)
 
     def _folder(self) -> str:
         connection = self._client.connection
         scope = "\0".join((connection.fingerprint(), self._client.namespace, self._owner))
         return names.pending_prefix(hashlib.sha256(scope.encode()).hexdigest()[:20])
-
-    def _key(self, record: Record) -> str:
-        return f"{self._folder()}{record.job_id}/{record.object_name}"
 
     def _run(self) -> None:
         while True:

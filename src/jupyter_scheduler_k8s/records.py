@@ -9,7 +9,7 @@ schedule is paused) is never taken from there: see views.py.
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from jupyter_scheduler_k8s import names, objects
@@ -147,7 +147,7 @@ def new_record(
     """
     token = asked.get("idempotency_token")
     return JobRecord(
-        **_as_read(asked),
+        **{"runtime_environment_parameters": {}, **as_read(asked)},
         job_id=job_id,
         create_time=create_time,
         update_time=update_time,
@@ -174,7 +174,7 @@ def new_definition(
         input_version: under which its input files are in S3.
     """
     return DefinitionRecord(
-        **_as_read(asked),
+        **{"runtime_environment_parameters": {}, **as_read(asked)},
         job_definition_id=definition_id,
         owner=owner,
         create_time=create_time,
@@ -194,13 +194,31 @@ def run_of(definition: DefinitionRecord) -> JobRecord:
     return JobRecord(job_id="", **asked)
 
 
-def _as_read(asked: Mapping[str, Any]) -> dict[str, Any]:
-    # Upstream's model would read the number 0.5 as 0, but the text as 0.5.
-    parameters = {
-        name: str(value) if isinstance(value, float) else value
-        for name, value in (asked.get("runtime_environment_parameters") or {}).items()
-    }
-    return {**asked, "runtime_environment_parameters": parameters}
+def by_hand(
+    run: JobRecord, *, job_id: str, create_time: int, parameters: Mapping[str, str] | None
+) -> JobRecord:
+    """The record of a run of a definition that a person asked for; `run` is what `run_of` gave."""
+    return replace(
+        run,
+        job_id=job_id,
+        parameters=parameters,
+        create_time=create_time,
+        update_time=create_time,
+        object_name=names.job_name(job_id),
+    )
+
+
+def as_read(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns as a record holds them: upstream's model reads the number 0.5 as 0, the text as 0.5.
+
+    Args:
+        asked: columns of a record, all of them or some.
+    """
+    parameters = asked.get("runtime_environment_parameters")
+    if parameters is None:
+        return dict(asked)
+    kept = {name: str(v) if isinstance(v, float) else v for name, v in parameters.items()}
+    return {**asked, "runtime_environment_parameters": kept}
 
 
 def labels(record: JobRecord | DefinitionRecord) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jupyter_scheduler_k8s import names, objects, status
+from jupyter_scheduler_k8s import cron_manifest, names, objects, status
 from jupyter_scheduler_k8s.errors import RecordError
 from jupyter_scheduler_k8s.records import (
     DefinitionRecord,
@@ -63,23 +63,43 @@ def definition_record(
     spec = cron_job.get("spec") or {}
     try:
         defined = parse_definition_data(cron_job)
+        _refuse_copy(metadata["name"], names.definition_name(defined.job_definition_id))
     except RecordError as error:
         defined = DefinitionRecord(
-            job_definition_id=_label(cron_job, names.DEFINITION_ID_LABEL) or metadata["name"],
+            job_definition_id=_own_id(cron_job),
             name=f"{metadata['name']}: {error}",
             schedule=spec.get("schedule"),
             timezone=spec.get("timeZone"),
         )
     create_time = defined.create_time or objects.milliseconds(metadata["creationTimestamp"])
+    schedule, timezone = defined.schedule, defined.timezone
+    if cron_manifest.fires_otherwise(defined, spec):
+        schedule, timezone = spec.get("schedule"), spec.get("timeZone")
     return replace(
         defined,
+        schedule=schedule,
+        timezone=timezone,
         # One without a schedule is a CronJob that never fires.
-        active=defined.active if defined.schedule is None else not spec.get("suspend"),
+        active=defined.active if not schedule else not spec.get("suspend"),
         create_time=create_time,
         update_time=max(defined.update_time, create_time),
         url=f"/job_definitions/{defined.job_definition_id}",
         object_name=metadata["name"],
     )
+
+
+def _refuse_copy(name: str, original: str) -> None:
+    if name != original:
+        raise RecordError(
+            f"It is a copy of {original}, and runs that one's notebook: delete it, or create a"
+            " definition in JupyterLab instead."
+        )
+
+
+def _own_id(cron_job: Mapping[str, Any]) -> str:
+    """The id of a CronJob that can't be read: that in its label, unless it is another's."""
+    labelled, name = _label(cron_job, names.DEFINITION_ID_LABEL), cron_job["metadata"]["name"]
+    return labelled if labelled and name == names.definition_name(labelled) else str(name)
 
 
 def _label(thing: Mapping[str, Any], key: str) -> str | None:

@@ -138,8 +138,8 @@ def test_the_whole_job_of_a_plain_notebook() -> None:
                             "command": ["python", "-m", "notebook_job.files"],
                             "env": [
                                 {"name": "S3_OUTPUT_PREFIX", "value": f"jobs/{JOB_ID}/outputs/"},
-                                {"name": "S3_BUCKET", "value": "jobs"},
                                 {"name": "S3_INPUT_PREFIX", "value": f"jobs/{JOB_ID}/input/"},
+                                {"name": "S3_BUCKET", "value": "jobs"},
                                 {"name": "NOTEBOOK_PATH", "value": "weekly report.ipynb"},
                                 {"name": "OUTPUT_PATH", "value": "output.ipynb"},
                                 {"name": "OUTPUT_FORMATS", "value": '["ipynb","html"]'},
