@@ -43,10 +43,10 @@ def owner(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
     selector = f"jupyter-scheduler.io/owner={name}"
     yield name
     if getattr(request.node, "failed", False):
-        for what in (("get", "jobs,pods", "-o", "yaml"), ("get", "events")):
+        for what in (("get", "cronjobs,jobs,pods", "-o", "yaml"), ("get", "events")):
             text = kubectl.run(*what, *(("-l", selector) if what[1] != "events" else ()))
             request.node.add_report_section("teardown", " ".join(what), text[-20_000:])
-    kubectl.run("delete", "jobs,secrets", "-l", selector, "--wait=false")
+    kubectl.run("delete", "cronjobs,jobs,secrets", "-l", selector, "--wait=false")
 
 
 @pytest.hookimpl(wrapper=True)
