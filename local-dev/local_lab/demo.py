@@ -1,4 +1,4 @@
-"""One notebook job from the REST API to its downloaded outputs, told as it goes."""
+"""A notebook job from the REST API to its downloaded outputs, and a schedule, told as they go."""
 
 import json
 import subprocess
@@ -12,6 +12,13 @@ from local_lab.server import LabServer
 
 _PATIENCE_SECONDS = 300
 _ENDED = ("COMPLETED", "FAILED", "STOPPED")
+
+_REPORT = {
+    "input_uri": "bike-hire/weekly-report.ipynb",
+    "runtime_environment_name": "python3",
+    "output_formats": ["ipynb", "html"],
+    "package_input_folder": True,
+}
 
 
 def run_demo(server: LabServer, environment: Mapping[str, str]) -> bool:
@@ -29,12 +36,9 @@ def run_demo(server: LabServer, environment: Mapping[str, str]) -> bool:
         "POST",
         "jobs",
         {
+            **_REPORT,
             "name": "Bike hire, north",
-            "input_uri": "bike-hire/weekly-report.ipynb",
-            "runtime_environment_name": "python3",
-            "output_formats": ["ipynb", "html"],
             "parameters": {"region": '"north"', "weeks": "3"},
-            "package_input_folder": True,
             "runtime_environment_parameters": {"k8s_cpu": "1", "k8s_memory": "512Mi"},
         },
     )["job_id"]
@@ -64,7 +68,31 @@ def run_demo(server: LabServer, environment: Mapping[str, str]) -> bool:
         print(f"  {seconds:6.2f} s  {phase}")
     print("\nThe record, as Kubernetes shows it:\n")
     print(_record(job_id, environment))
-    return bool(job["downloaded"])
+    return bool(job["downloaded"]) and _show_schedule(server, environment)
+
+
+def _show_schedule(server: LabServer, environment: Mapping[str, str]) -> bool:
+    """Put the report on a schedule, run it by hand, and pause it. Returns: whether that ran."""
+    definition_id = server.request(
+        "POST",
+        "job_definitions",
+        {
+            **_REPORT,
+            "name": "Bike hire, Mondays",
+            "schedule": "0 6 * * MON",
+            "timezone": "Europe/Berlin",
+        },
+    )["job_definition_id"]
+    print(f"\nCreated the job definition {definition_id}: each Monday at 6, whoever is logged in.")
+    run = server.request("POST", f"job_definitions/{definition_id}/jobs", {})["job_id"]
+    print(f"Run by hand now, as the job {run}:")
+    job = _follow(server, run)
+    server.request("PATCH", f"job_definitions/{definition_id}", {"active": False})
+    print("\nPaused, so that nothing runs when you have forgotten it. The schedule is a CronJob:\n")
+    kubectl = ("kubectl", "--namespace", environment["K8S_NAMESPACE"])
+    command = (*kubectl, "get", "cronjob", f"nb-jobdef-{definition_id}")
+    print(f"$ {' '.join(command)}\n{_run(command, environment)}")
+    return bool(job["status"] == "COMPLETED")
 
 
 def _follow(server: LabServer, job_id: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from jupyter_scheduler.executors import ExecutionManager
 from jupyter_scheduler.models import JobFeature, Status
@@ -32,11 +32,12 @@ from jupyter_scheduler_k8s.stock.run import StockRun, backend_for, record_of
 _log = logging.getLogger(__name__)
 
 # A feature is true only where upstream's own field or action changes what happens.
-_IN_BOTH_MODES = frozenset(
+_SUPPORTED = frozenset(
     {
         JobFeature.job_name,
         JobFeature.parameters,
         JobFeature.output_formats,
+        JobFeature.job_definition,
         JobFeature.idempotency_token,
         JobFeature.tags,
         JobFeature.stop_job,
@@ -52,12 +53,10 @@ class RunEnded(BackendError):
 class _KubernetesExecutionManager(ExecutionManager):
     """What the two modes have in common."""
 
-    features: ClassVar[frozenset[JobFeature]] = _IN_BOTH_MODES
-
     # Upstream calls these two on the class, with the class as an argument.
     def supported_features(cls) -> dict[JobFeature, bool]:  # noqa: N805
         """Which of jupyter-scheduler's features change what happens here."""
-        return {feature: feature in cls.features for feature in JobFeature}
+        return {feature: feature in _SUPPORTED for feature in JobFeature}
 
     def validate(cls, input_path: str) -> bool:  # noqa: N805
         """Whether the notebook could run. Blocking: it reads the file."""
@@ -86,9 +85,6 @@ class FullModeExecutionManager(_KubernetesExecutionManager):
 
 class K8sExecutionManager(_KubernetesExecutionManager):
     """Runs the jobs of jupyter-scheduler's own scheduler as Kubernetes Jobs."""
-
-    # Upstream's definitions work as ever: its task runner creates jobs.
-    features = _IN_BOTH_MODES | {JobFeature.job_definition}
 
     # What the server extension knows and a process of a job doesn't: the values of
     # the settings, and why they are of no use.

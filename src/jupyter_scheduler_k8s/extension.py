@@ -38,7 +38,7 @@ def load(server: Any) -> None:
 
 
 def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
-    # One public name in both modes, but not the same can be done in both.
+    # One public name in both modes, but only the other one starts processes.
     if scheduler.execution_manager_class is K8sExecutionManager:
         scheduler.execution_manager_class = FullModeExecutionManager
     # Upstream's download forks a process, which hangs beside obstore; its
