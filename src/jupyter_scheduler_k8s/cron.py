@@ -1,0 +1,268 @@
+"""A schedule as JupyterLab sends it: as a CronJob takes it, and when it fires next.
+
+Upstream reads schedules with croniter, Kubernetes with the Go library robfig/cron, and
+some texts mean another thing to each: `1-31` beside a weekday, or 7 for Sunday. So each
+field is read by croniter, and written anew in what both read alike.
+"""
+
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import NamedTuple, NoReturn
+from zoneinfo import ZoneInfo, available_timezones
+
+from croniter.croniter import CroniterError, croniter
+
+from jupyter_scheduler_k8s.errors import BackendError
+
+
+class _Fields(NamedTuple):
+    """The numbers of each field; all of them where it says "any"."""
+
+    minutes: Set[int]
+    hours: Set[int]
+    days: Set[int]
+    months: Set[int]
+    # Sunday is 0.
+    weekdays: Set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What a field may hold, and what of it a person may write."""
+
+    name: str
+    numbers: range
+    written: str
+
+    def text(self, values: Set[int]) -> str:
+        """The field of a CronJob: a star, a step, or numbers and ranges."""
+        if len(values) == len(self.numbers):
+            return "*"
+        found = sorted(values)
+        step = found[1] - found[0] if len(found) > 2 else 0
+        # A star in a field of days may decide on how it is combined with the other, so
+        # there a step is spelt out.
+        plain = self.name in ("minute", "hour", "month")
+        if plain and step and found == list(self.numbers[::step]):
+            return f"*/{step}"
+        # Neighbours differ from their places in the list by the same number.
+        runs: dict[int, list[int]] = {}
+        for place, value in enumerate(found):
+            runs.setdefault(value - place, []).append(value)
+        return ",".join(
+            f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run))
+            for run in runs.values()
+        )
+
+
+_KINDS = (
+    _Kind("minute", range(60), "0 to 59"),
+    _Kind("hour", range(24), "0 to 23"),
+    _Kind("day of the month", range(1, 32), "1 to 31"),
+    _Kind("month", range(1, 13), "1 to 12 or jan to dec"),
+    _Kind("day of the week", range(7), "0 to 7 or sun to sat"),
+)
+
+_NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+_LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+def for_kubernetes(schedule: str, timezone: str | None) -> tuple[str, str]:
+    """The `schedule` and the `timeZone` of a CronJob.
+
+    Args:
+        schedule: five fields, or a name such as @daily, as upstream reads them.
+        timezone: a name from the IANA database in any case; UTC where it is missing,
+            as upstream has it. A CronJob without one would follow the controller's.
+
+    Raises:
+        BackendError: a CronJob can't have it, or it never comes; says what to write.
+    """
+    zone = _zone_name(timezone)
+    fields = _read(schedule)
+    if not _comes(fields):
+        raise BackendError(
+            f"The schedule {schedule[:40]!r} never comes: no such month has such a day; write a"
+            " day that it has."
+        )
+    texts = (kind.text(values) for kind, values in zip(_KINDS, fields, strict=True))
+    return " ".join(texts), zone
+
+
+def next_run_time(schedule: str, timezone: str | None, after_ms: int) -> int | None:
+    """When Kubernetes fires the schedule first after a moment; None where it never does.
+
+    Upstream's computation isn't used: until midnight of a day on which clocks change it
+    counts with the offset from before, and its zones are those of 2024.
+
+    Args:
+        schedule, timezone: as for `for_kubernetes`.
+        after_ms: milliseconds since 1970, as is the answer.
+
+    Raises:
+        BackendError: the schedule or the zone can't be read.
+    """
+    zone = ZoneInfo(_zone_name(timezone))
+    fields = _read(schedule)
+    if not _comes(fields):
+        return None
+    minute = after_ms // 60_000 + 1
+    found = _walk(fields, datetime.fromtimestamp(minute * 60, zone))
+    return int(found.timestamp()) * 1000 if found else None
+
+
+def _walk(fields: _Fields, moment: datetime) -> datetime | None:
+    """The first moment from this one on that fits, in the steps that robfig/cron takes.
+
+    What it does where clocks change comes from these steps, so they are its own: a field
+    that fitted is not looked at again until a smaller one begins anew at 0 or 1.
+    """
+    last_year = moment.year + 5
+    fitted = 0
+    aligned = False
+    while fitted or moment.year <= last_year:
+        wall = moment.replace(tzinfo=None)
+        if fitted < 1 and moment.month not in fields.months:
+            if not aligned:
+                wall = _local(wall.replace(day=1, hour=0, minute=0), moment)
+            year, month = divmod(wall.year * 12 + wall.month, 12)
+            first = wall.replace(year=year, month=month + 1, day=1)
+            moment = _at(first + timedelta(days=wall.day - 1), moment)
+        elif fitted < 2 and not _is_day(fields, moment):
+            if not aligned:
+                wall = _local(wall.replace(hour=0, minute=0), moment)
+            moment = _at(wall + timedelta(days=1), moment)
+            if moment.hour:
+                # Clocks skip midnight.
+                away = 24 - moment.hour if moment.hour > 12 else -moment.hour
+                moment = _later(moment, timedelta(hours=away))
+            fitted = 0 if moment.day == 1 else 1
+        elif fitted < 3 and moment.hour not in fields.hours:
+            if not aligned:
+                moment = _at(wall.replace(minute=0), moment)
+            moment = _later(moment, timedelta(hours=1))
+            fitted = 0 if moment.hour == 0 else 2
+        elif moment.minute not in fields.minutes:
+            moment = _later(moment, timedelta(minutes=1))
+            fitted = 0 if moment.minute == 0 else 3
+        else:
+            return moment
+        aligned = True
+    return None
+
+
+def _at(wall: datetime, like: datetime) -> datetime:
+    """The moment at which clocks show this; which one, where they change, as Go has it."""
+    zone = like.tzinfo
+    as_utc = wall.replace(tzinfo=UTC)
+    guess = as_utc - (as_utc.astimezone(zone).utcoffset() or timedelta())
+    return (as_utc - (guess.astimezone(zone).utcoffset() or timedelta())).astimezone(zone)
+
+
+def _local(wall: datetime, like: datetime) -> datetime:
+    """What clocks show at the moment `_at` which they should show this."""
+    return _at(wall, like).replace(tzinfo=None)
+
+
+def _later(moment: datetime, elapsed: timedelta) -> datetime:
+    return (moment.astimezone(UTC) + elapsed).astimezone(moment.tzinfo)
+
+
+def _is_day(fields: _Fields, moment: datetime) -> bool:
+    in_month = moment.day in fields.days
+    in_week = moment.isoweekday() % 7 in fields.weekdays
+    # Two fields that both say something add to each other.
+    if len(fields.days) < 31 and len(fields.weekdays) < 7:
+        return in_month or in_week
+    return in_month and in_week
+
+
+def _comes(fields: _Fields) -> bool:
+    """Whether any month has such a day; 30 February doesn't come."""
+    by_weekday = len(fields.weekdays) < 7 and len(fields.days) < 31
+    longest = max(_LONGEST_MONTHS[month - 1] for month in fields.months)
+    return by_weekday or min(fields.days) <= longest
+
+
+def _read(schedule: str) -> _Fields:
+    text = schedule.strip().lower()
+    if text.startswith(("tz=", "cron_tz=")):
+        raise BackendError(
+            f"The schedule {schedule[:40]!r} names a time zone; leave it out, and choose it as the"
+            " job's time zone."
+        )
+    if text.startswith("@") and text not in _NAMED:
+        raise BackendError(
+            f"The schedule {schedule[:40]!r} is no time that Kubernetes knows; write five fields,"
+            f" or one of {', '.join(_NAMED)}."
+        )
+    written = _NAMED.get(text, text).split()
+    if len(written) != len(_KINDS):
+        raise BackendError(
+            f"The schedule {schedule[:40]!r} has {len(written)} fields; write five:"
+            f" {', '.join(kind.name for kind in _KINDS)}."
+        )
+    return _Fields(*map(_numbers, range(len(_KINDS)), written))
+
+
+def _numbers(place: int, written: str) -> Set[int]:
+    kind = _KINDS[place]
+    if "?" in written:
+        _refuse(kind, written, "has a question mark; write * for any")
+    if kind.name.startswith("day") and re.search("[l#]", written):
+        _refuse(kind, written, "counts from a month's end or by weeks; write plain numbers")
+    # croniter would choose one, each time that it reads it.
+    if written.startswith(("h", "r")):
+        _refuse(kind, written, "leaves the choice of a time open; write it")
+    alone = ["*"] * len(_KINDS)
+    alone[place] = written
+    try:
+        expanded, _ = croniter.expand(" ".join(alone))  # type: ignore[no-untyped-call]
+    except CroniterError:
+        for low, high in re.findall(r"\b(\d{1,2})-(\d{1,2})\b", written):
+            last = kind.numbers[-1]
+            if last >= int(low) > int(high) >= kind.numbers[0]:
+                two = f"{low}-{last},{kind.numbers[0]}-{high}"
+                _refuse(kind, written, f"has a range that ends before it begins; write {two}")
+        _refuse(
+            kind,
+            written,
+            f"can't be read; write *, numbers ({kind.written}), ranges such as 1-5, steps such as"
+            " */2, or several of them with commas",
+        )
+    values = expanded[place]
+    return frozenset(kind.numbers if "*" in values else values)
+
+
+def _refuse(kind: _Kind, written: str, why: str) -> NoReturn:
+    raise BackendError(f"The schedule's {kind.name} {written[:40]!r} {why}.")
+
+
+def _zone_name(timezone: str | None) -> str:
+    if not timezone:
+        return "UTC"
+    name = _zone_names().get(timezone.lower())
+    if name is None:
+        raise BackendError(
+            f"The time zone {timezone[:40]!r} is unknown; write a name such as Europe/Berlin or"
+            " UTC."
+        )
+    return name
+
+
+@cache
+def _zone_names() -> dict[str, str]:
+    """All zones by their names in lower case: Kubernetes knows them only as they are spelt."""
+    return {name.lower(): name for name in available_timezones()}
