@@ -16,6 +16,7 @@ class NotebookExit(IntEnum):
     NOTEBOOK_INVALID = 25
     NBCLIENT_MISSING = 26
     INPUTS_NEVER_CAME = 27
+    REPLACED = 28
 
 
 class FilesExit(IntEnum):
@@ -28,6 +29,7 @@ class FilesExit(IntEnum):
     ALREADY_STARTED = 32
     TERMINATED = 33
     NOT_BEGUN = 34
+    REPLACED = 35
 
 
 class Outcome(str, Enum):
@@ -45,5 +47,6 @@ class Outcome(str, Enum):
     NOT_BEGUN = "not-begun"
     INPUTS_FAILED = "inputs-failed"
     ALREADY_STARTED = "already-started"
+    REPLACED = "replaced"
     # Only while the notebook runs: state.json's word, never result.json's.
     RUNNING = "running"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from notebook_job.paths import UnsafePath, check_path
+from notebook_job.turns import number
 
 
 class ContractError(Exception):
@@ -28,6 +29,10 @@ class Contract:
     formats: tuple[str, ...]
     parameters: Mapping[str, str]
     package_input_folder: bool
+    # Where the inputs are kept, and this run's place among those of a schedule; "" for neither.
+    keep_input_prefix: str = ""
+    turn_prefix: str = ""
+    turn_name: str = ""
 
     def output_key(self, output_format: str) -> str:
         """The key of the run's output in one format."""
@@ -59,6 +64,14 @@ class Contract:
         output = path("OUTPUT_PATH")
         if "/" in output:
             raise ContractError("OUTPUT_PATH must be a file name, without folders.")
+        keep = environment.get("S3_KEEP_INPUT_PREFIX", "")
+        turns, turn = environment.get("S3_TURN_PREFIX", ""), environment.get("S3_TURN_NAME", "")
+        if bool(turns) != bool(turn):
+            raise ContractError("S3_TURN_PREFIX and S3_TURN_NAME belong together; one is missing.")
+        if "/" in turn:
+            raise ContractError("S3_TURN_NAME must be a name, without folders.")
+        if turn and number(turn) is None:
+            raise ContractError("S3_TURN_NAME must end in a number, after a hyphen.")
         return cls(
             bucket=required("S3_BUCKET"),
             endpoint_url=environment.get("S3_ENDPOINT_URL", ""),
@@ -70,6 +83,9 @@ class Contract:
             formats=_formats(environment.get("OUTPUT_FORMATS") or "[]"),
             parameters=_parameters(environment.get("PARAMETERS") or "{}"),
             package_input_folder=environment.get("PACKAGE_INPUT_FOLDER", "").lower() == "true",
+            keep_input_prefix=_prefix(keep) if keep else "",
+            turn_prefix=_prefix(turns) if turns else "",
+            turn_name=turn,
         )
 
 

@@ -30,6 +30,28 @@ class Inputs:
     size: int
 
 
+async def keep(store: Store, *, prefix: str, kept: str, patience: Patience) -> None:
+    """Copy all objects below the prefix `prefix` to the prefix `kept`, within S3.
+
+    A second time does no harm. What runs is then fetched from there, so that it is what
+    was kept.
+
+    Raises:
+        InputsMissing: S3 doesn't do it.
+    """
+    small, large = asyncio.Semaphore(_SMALL_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
+
+    async def copy(item: Item) -> None:
+        async with small if item.size <= _SMALL else large:
+            await store.copy(item, kept + item.key[len(prefix) :], patience)
+
+    try:
+        items = await store.list(prefix, patience)
+        await asyncio.gather(*(copy(item) for item in items if not item.key.endswith("/")))
+    except StoreError as error:
+        raise InputsMissing(f"The inputs cannot be kept. {error}") from None
+
+
 async def fetch(
     store: Store, *, prefix: str, notebook: str, work: Volume, patience: Patience
 ) -> Inputs:

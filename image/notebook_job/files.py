@@ -25,10 +25,19 @@ from notebook_job import locks
 from notebook_job.codes import FilesExit, Outcome
 from notebook_job.contract import Contract, ContractError
 from notebook_job.converter import Converter
-from notebook_job.fetch import Inputs, InputsMissing, fetch
-from notebook_job.outcome import STATE_BYTES, Result, final, read_state
-from notebook_job.store import AlreadyThere, Patience, Store, StoreError, connect, without_secrets
+from notebook_job.fetch import Inputs, InputsMissing, fetch, keep
+from notebook_job.outcome import CUT_SHORT, STATE_BYTES, Result, final, read_state
+from notebook_job.store import (
+    AlreadyThere,
+    ObjectMissing,
+    Patience,
+    Store,
+    StoreError,
+    connect,
+    without_secrets,
+)
 from notebook_job.storing import NOTEBOOK, NOTEBOOK_BYTES, Storing
+from notebook_job.turns import Turns, repeating
 from notebook_job.volume import Refused, Volume
 
 T = TypeVar("T")
@@ -39,6 +48,8 @@ FETCH_SECONDS = 120.0
 STORE_SECONDS = 900.0
 # While the notebook runs, S3 has what it put out up to so long ago.
 CHECKPOINT_SECONDS = 10.0
+# How often a run looks whether the next one of its schedule has begun.
+TURN_SECONDS = 10.0
 # Looking at the file's date costs nothing; nothing tells when it changes.
 _LOOK_SECONDS = 1.0
 _BEGIN_POLLS = (0.02, 0.2)
@@ -48,8 +59,8 @@ _TERMINATION_LOG = Path("/dev/termination-log")
 _PR_SET_DUMPABLE = 4
 
 
-class Terminated(Exception):
-    """SIGTERM came before there was anything to store."""
+class CutShort(Exception):
+    """The run was told to end before there was anything to store."""
 
 
 def log(text: str) -> None:
@@ -65,31 +76,45 @@ class Files:
         self._store = store
         self._job = job
         self._control = control
-        self._terminated = asyncio.Event()
+        self._turns = (
+            Turns(store, prefix=contract.turn_prefix, name=contract.turn_name)
+            if contract.turn_name
+            else None
+        )
+        # Tells this pod from others of the same run.
+        self._marker = json.dumps({"pod": str(uuid.uuid4()), "time": _now_ms()}).encode()
+        # Why the run was told to end.
+        self._cause: Outcome | None = None
+        self._cut_short = asyncio.Event()
         self._converter = Converter(contract.formats)
 
     def terminate(self) -> None:
         """SIGTERM: end what is not worth storing, and wait no longer with the rest."""
-        self._terminated.set()
+        self._cause = Outcome.TERMINATED
+        self._cut_short.set()
 
     async def run(self) -> tuple[FilesExit, Result]:
         """Run to the end."""
         try:
-            work, inputs = await self._until_terminated(self._bring_inputs())
-            await self._until_terminated(self._wait_for_begin())
-            await self._until_terminated(self._mark_started())
+            await self._until_cut_short(self._look())
+            with repeating(self._look, seconds=TURN_SECONDS):
+                work, inputs = await self._until_cut_short(self._bring_inputs())
+                await self._until_cut_short(self._wait_for_begin())
+                await self._until_cut_short(self._mark_started())
+                await self._wait_for_end()
         except InputsMissing as error:
             return await self._give_up(FilesExit.INPUTS_FAILED, Outcome.INPUTS_FAILED, str(error))
         except AlreadyThere:
-            # The outputs are the other pod's: nothing is written.
-            message = "Another pod had begun this run before; a notebook is not run twice."
-            return FilesExit.ALREADY_STARTED, Result(Outcome.ALREADY_STARTED, message)
+            return _already_started()
         except locks.NotBegun:
             message = "The notebook's container ended before it got its inputs."
             return await self._give_up(FilesExit.NOT_BEGUN, Outcome.NOT_BEGUN, message)
-        except Terminated:
-            message = "The run was ended from outside before it began."
-            return await self._give_up(FilesExit.TERMINATED, Outcome.TERMINATED, message)
+        except CutShort:
+            return await self._end_before_it_began()
+        return await self._store_outputs(work, inputs)
+
+    async def _wait_for_end(self) -> None:
+        """Let the notebook run, and store it meanwhile."""
         ended = locks.when_free(self._control, NOTEBOOK_LOCK)
         self._control.write("ready", b"")
         log("The notebook runs")
@@ -97,17 +122,33 @@ class Files:
             await self._converter.start()
         await self._store_checkpoints(ended)
         log("The notebook ended")
-        return await self._store_outputs(work, inputs)
 
-    async def _until_terminated(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _look(self) -> None:
+        """End the run if the next one of its schedule has begun."""
+        if self._turns is None or self._cause is not None:
+            return
+        try:
+            over = await self._turns.is_over()
+        except StoreError as error:
+            # A run isn't ended, nor failed, for what isn't known.
+            log(f"Whether the next run of this schedule began was not seen. {error}")
+            return
+        if over and self._cause is None:
+            log(CUT_SHORT[Outcome.REPLACED])
+            with contextlib.suppress(Refused):
+                self._control.write("replaced", b"")
+            self._cause = Outcome.REPLACED
+            self._cut_short.set()
+
+    async def _until_cut_short(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)
-        stop = asyncio.ensure_future(self._terminated.wait())
+        stop = asyncio.ensure_future(self._cut_short.wait())
         await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
         stop.cancel()
         if task.done():
             return task.result()
         task.cancel()
-        raise Terminated
+        raise CutShort
 
     async def _bring_inputs(self) -> tuple[Volume, Inputs]:
         begin = time.monotonic()
@@ -115,9 +156,13 @@ class Files:
         folder = self._job / "work"
         folder.mkdir(exist_ok=True)
         work = Volume(folder)
+        prefix = self._contract.input_prefix
+        if kept := self._contract.keep_input_prefix:
+            await keep(self._store, prefix=prefix, kept=kept, patience=Patience(FETCH_SECONDS))
+            prefix = kept
         inputs = await fetch(
             self._store,
-            prefix=self._contract.input_prefix,
+            prefix=prefix,
             notebook=self._contract.notebook,
             work=work,
             patience=Patience(FETCH_SECONDS),
@@ -151,41 +196,43 @@ class Files:
 
     async def _mark_started(self) -> None:
         """Say in S3 that this run began: notebooks have effects, so no other pod may begin it."""
-        marker = json.dumps({"pod": str(uuid.uuid4()), "time": int(time.time() * 1000)})
-        key = f"{self._contract.output_prefix}started"
         try:
-            await self._store.put_new(key, marker.encode(), Patience(FETCH_SECONDS))
+            await self._store.put_new(self._started_key, self._marker, Patience(FETCH_SECONDS))
         except AlreadyThere:
             raise
         except StoreError as error:
             raise InputsMissing(f"The run cannot begin. {error}") from None
 
+    @property
+    def _started_key(self) -> str:
+        return f"{self._contract.output_prefix}started"
+
     async def _store_checkpoints(self, ended: asyncio.Future[None]) -> None:
         """Store the notebook as it grows, until `ended`."""
-        terminated = asyncio.ensure_future(self._terminated.wait())
+        cut_short = asyncio.ensure_future(self._cut_short.wait())
         stored = None
         due = time.monotonic() + min(3.0, CHECKPOINT_SECONDS)
         while not ended.done():
             waiting: set[asyncio.Future[Any]] = {ended}
-            if not terminated.done():
-                waiting.add(terminated)
+            if not cut_short.done():
+                waiting.add(cut_short)
             await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             # A pod that is evicted may have 2 s: nothing is waited for then.
-            if ended.done() or (time.monotonic() < due and not terminated.done()):
+            if ended.done() or (time.monotonic() < due and not cut_short.done()):
                 continue
             mark = self._control.mark(NOTEBOOK)
             if mark is None or mark == stored:
                 continue
             begin = time.monotonic()
             await self._store_checkpoint()
-            if terminated.done():
+            if cut_short.done():
                 # Should the rest never come to be stored, the run's end is told.
-                result = final(self._read_state(), terminated=True, now_ms=_now_ms())
+                result = final(self._read_state(), cut_short=self._cause, now_ms=_now_ms())
                 await self._put_result(replace(result, outputs=("ipynb",)))
             stored = mark
             now = time.monotonic()
             due = now + max(CHECKPOINT_SECONDS, 10 * (now - begin))
-        terminated.cancel()
+        cut_short.cancel()
 
     async def _store_checkpoint(self) -> None:
         try:
@@ -199,7 +246,7 @@ class Files:
 
     async def _store_outputs(self, work: Volume, inputs: Inputs) -> tuple[FilesExit, Result]:
         begin = time.monotonic()
-        result = final(self._read_state(), terminated=self._terminated.is_set(), now_ms=_now_ms())
+        result = final(self._read_state(), cut_short=self._cause, now_ms=_now_ms())
         storing = Storing(
             self._contract,
             self._store,
@@ -210,7 +257,7 @@ class Files:
         )
         await storing.notebook()
         if not storing.stored.failures:
-            if self._terminated.is_set():
+            if self._cause is not None:
                 # Should the time not suffice for the rest, the run's end is told.
                 await storing.result(result)
             if self._contract.package_input_folder:
@@ -227,13 +274,33 @@ class Files:
             log(sentence)
         if stored.failures:
             return FilesExit.OUTPUTS_FAILED, result
-        return FilesExit.TERMINATED if self._terminated.is_set() else FilesExit.STORED, result
+        if self._cause is Outcome.TERMINATED:
+            return FilesExit.TERMINATED, result
+        # A notebook that ended before it heard of the next run has not been replaced.
+        replaced = result.outcome is Outcome.REPLACED
+        return FilesExit.REPLACED if replaced else FilesExit.STORED, result
 
     def _read_state(self) -> Result | None:
         try:
             return read_state(self._control.read("state.json", STATE_BYTES))
         except Refused:
             return None
+
+    async def _end_before_it_began(self) -> tuple[FilesExit, Result]:
+        if self._cause is not Outcome.REPLACED:
+            message = "The run was ended from outside before it began."
+            return await self._give_up(FilesExit.TERMINATED, Outcome.TERMINATED, message)
+        message = CUT_SHORT[Outcome.REPLACED]
+        try:
+            begun_by = await self._store.get(self._started_key, Patience(0))
+        except ObjectMissing:
+            return await self._give_up(FilesExit.REPLACED, Outcome.REPLACED, message)
+        except StoreError:
+            # Another pod's outputs may be there.
+            return FilesExit.REPLACED, Result(Outcome.REPLACED, message)
+        if begun_by != self._marker:
+            return _already_started()
+        return await self._give_up(FilesExit.REPLACED, Outcome.REPLACED, message)
 
     async def _give_up(
         self, code: FilesExit, outcome: Outcome, message: str
@@ -247,6 +314,12 @@ class Files:
         with contextlib.suppress(StoreError):
             key = f"{self._contract.output_prefix}result.json"
             await self._store.put(key, result.to_json(), Patience(0))
+
+
+def _already_started() -> tuple[FilesExit, Result]:
+    # The outputs are the other pod's: nothing is written.
+    message = "Another pod had begun this run before; a notebook is not run twice."
+    return FilesExit.ALREADY_STARTED, Result(Outcome.ALREADY_STARTED, message)
 
 
 def _now_ms() -> int:

@@ -21,6 +21,11 @@ STATE_BYTES = 1 << 20
 _TEXT = 4000
 _NAME = 200
 _LARGEST = 1 << 62
+# Why a run was told to end, in sentences.
+CUT_SHORT = {
+    Outcome.TERMINATED: "The run was ended from outside.",
+    Outcome.REPLACED: "The next run of this schedule began, and replaced this one.",
+}
 
 
 @dataclass(frozen=True)
@@ -157,20 +162,20 @@ def read_state(data: bytes | None) -> Result | None:
     )
 
 
-def final(told: Result | None, *, terminated: bool, now_ms: int) -> Result:
+def final(told: Result | None, *, cut_short: Outcome | None, now_ms: int) -> Result:
     """The result of a run whose `notebook` ended, having `told` this last.
 
     Args:
         told: `notebook`'s last word.
-        terminated: whether this pod was told to end.
+        cut_short: why this run was told to end, if it was.
         now_ms: the time, for a run that didn't tell its end.
     """
     if told is not None and told.outcome is not Outcome.RUNNING:
         return told
     base = told or Result(outcome=Outcome.NOTEBOOK_LOST)
-    if terminated:
-        message = "The run was ended from outside."
-        return replace(base, outcome=Outcome.TERMINATED, message=message, ended_at=now_ms)
+    if cut_short is not None:
+        message = CUT_SHORT[cut_short]
+        return replace(base, outcome=cut_short, message=message, ended_at=now_ms)
     done = f" after {base.cells['finished']} of {base.cells['total']} code cells" if told else ""
     return replace(
         base,

@@ -33,6 +33,8 @@ T = TypeVar("T")
 # Objects up to this size are read and written in one piece; larger ones in such pieces.
 PIECE_BYTES = 8 << 20
 _PIECES_AT_ONCE = 4
+# https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+COPY_BYTES = 5 << 30
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 10.0
 # A refusal may be a credential that is being renewed; more than that, it is a refusal.
@@ -186,6 +188,25 @@ class Store:
             )
 
         await self._patiently(attempt, f"store {key}", patience)
+
+    async def copy(self, item: Item, key: str, patience: Patience) -> None:
+        """Store the content of `item` under `key` too, within S3 where its size allows that."""
+
+        async def attempt() -> None:
+            if item.size <= COPY_BYTES:
+                await obstore.copy_async(self._store, item.key, key)
+                return
+            response = await obstore.get_async(self._store, item.key)
+            await obstore.put_async(
+                self._store,
+                key,
+                response.stream(min_chunk_size=PIECE_BYTES),
+                use_multipart=True,
+                chunk_size=PIECE_BYTES,
+                max_concurrency=_PIECES_AT_ONCE,
+            )
+
+        await self._patiently(attempt, f"copy {item.key} to {key}", patience)
 
     async def delete(self, key: str, patience: Patience) -> None:
         """Delete one object."""

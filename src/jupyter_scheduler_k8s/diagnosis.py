@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from jupyter_scheduler_k8s import names, objects
-from jupyter_scheduler_k8s.reasons import Category, Diagnosis, sentence
+from jupyter_scheduler_k8s.reasons import STOPS, Category, Diagnosis, sentence
 from jupyter_scheduler_k8s.waiting import waiting_reason
 
 # The exit codes of the programs in the pod. image/notebook_job/codes.py holds
@@ -25,13 +25,8 @@ NOTEBOOK_CODES = {
     25: "notebook-invalid",
     26: "nbclient-missing",
     27: "inputs-failed",
+    28: "replaced",
 }
-# Of the notebook: what ends in the same way however often it is tried.
-FINAL_CODES = frozenset(
-    code
-    for code, outcome in NOTEBOOK_CODES.items()
-    if outcome in ("kernel-missing", "notebook-invalid", "nbclient-missing")
-)
 FILES_CODES = {
     0: "stored",
     30: "inputs-failed",
@@ -39,6 +34,19 @@ FILES_CODES = {
     32: "already-started",
     33: "terminated",
     34: "not-begun",
+    35: "replaced",
+}
+# What ends in the same way however often it is tried, by container.
+FINAL_CODES: Mapping[str, frozenset[int]] = {
+    names.NOTEBOOK_CONTAINER: frozenset(
+        code
+        for code, outcome in NOTEBOOK_CODES.items()
+        if outcome in ("kernel-missing", "notebook-invalid", "nbclient-missing", "replaced")
+    ),
+    # A run that was replaced before its notebook began.
+    names.FILES_CONTAINER: frozenset(
+        code for code, outcome in FILES_CODES.items() if outcome == "replaced"
+    ),
 }
 
 
@@ -78,9 +86,9 @@ def diagnose(
 
 
 def _with_loss(told: Diagnosis, reasons: Sequence[Diagnosis]) -> Diagnosis:
-    """A stop, with what it lost: that a person stopped it says nothing of the outputs."""
+    """A stop, with what it lost: that the run was to end says nothing of the outputs."""
     lost = next((found for found in reasons if found.category is Category.OUTPUTS), None)
-    if told.category is Category.STOPPED and lost is not None:
+    if told.category in STOPS and lost is not None:
         return replace(told, hint=lost.message)
     return told
 
@@ -232,6 +240,8 @@ def _outcome_reason(outcome: object, summary: Mapping[str, Any], *, limit: str) 
                 f"The run was ended from outside{where}.",
                 "What it had computed can be downloaded.",
             )
+        case "replaced":
+            return _replaced(summary)
     return None
 
 
@@ -263,6 +273,8 @@ def _files_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
                 f"The run was ended from outside{_progress(summary)}.",
                 "What it had computed can be downloaded.",
             )
+        case "replaced":
+            yield _replaced(summary)
         case "not-begun":
             yield Diagnosis(
                 Category.UNKNOWN, _said(summary, "The notebook's container ended before it began.")
@@ -277,6 +289,15 @@ def _files_reasons(pod: Mapping[str, Any]) -> Iterator[Diagnosis]:
                 f"The container that moves the files ended with exit code {code}.",
                 "Its log says more.",
             )
+
+
+def _replaced(summary: Mapping[str, Any]) -> Diagnosis:
+    where = _progress(summary)
+    return Diagnosis(
+        Category.REPLACED,
+        f"The next run of this schedule began, and replaced this one{where}.",
+        "What it had computed can be downloaded." if where else "",
+    )
 
 
 def _disrupted(condition: Mapping[str, Any]) -> Diagnosis:

@@ -46,11 +46,12 @@ _WITH_RETRIES = {
         {
             "action": "FailJob",
             "onExitCodes": {
-                "containerName": names.NOTEBOOK_CONTAINER,
+                "containerName": container,
                 "operator": "In",
-                "values": sorted(FINAL_CODES),
+                "values": sorted(codes),
             },
         }
+        for container, codes in FINAL_CODES.items()
     ]
 }
 

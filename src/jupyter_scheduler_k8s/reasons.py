@@ -8,23 +8,28 @@ class Category(IntEnum):
     """Why a job failed or waits, in the order of what explains most."""
 
     STOPPED = 0
-    REFUSED = 1
-    UNSCHEDULABLE = 2
-    IMAGE = 3
-    CONTAINER = 4
-    EVICTED = 5
-    DISRUPTED = 6
-    OUT_OF_MEMORY = 7
-    DEADLINE = 8
-    KERNEL_MISSING = 9
-    NOTEBOOK_INVALID = 10
-    CELL_ERROR = 11
-    KERNEL_DIED = 12
-    INPUTS = 13
-    OUTPUTS = 14
-    TERMINATED = 15
-    ALREADY_STARTED = 16
-    UNKNOWN = 17
+    REPLACED = 1
+    REFUSED = 2
+    UNSCHEDULABLE = 3
+    IMAGE = 4
+    CONTAINER = 5
+    EVICTED = 6
+    DISRUPTED = 7
+    OUT_OF_MEMORY = 8
+    DEADLINE = 9
+    KERNEL_MISSING = 10
+    NOTEBOOK_INVALID = 11
+    CELL_ERROR = 12
+    KERNEL_DIED = 13
+    INPUTS = 14
+    OUTPUTS = 15
+    TERMINATED = 16
+    ALREADY_STARTED = 17
+    UNKNOWN = 18
+
+
+# A run that ended so was meant to end: it is stopped, not failed.
+STOPS = frozenset({Category.STOPPED, Category.REPLACED})
 
 
 @dataclass(frozen=True, slots=True)

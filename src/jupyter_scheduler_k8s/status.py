@@ -1,7 +1,8 @@
 """Where a job stands: a pure function of its Job, its pods and the time.
 
 The Job's own conditions decide on the status; counters do not, and neither does
-an annotation, except that it tells a stop from a failure. diagnosis.py says why.
+an annotation, except that it tells a stop from a failure; so does a run itself that
+was replaced by the next one of its schedule. diagnosis.py says why.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from jupyter_scheduler.models import Status
 
 from jupyter_scheduler_k8s import names, objects
 from jupyter_scheduler_k8s.diagnosis import FINAL_CODES, diagnose, end_reason, kept_waiting, remark
-from jupyter_scheduler_k8s.reasons import Category
+from jupyter_scheduler_k8s.reasons import STOPS, Category
 from jupyter_scheduler_k8s.waiting import is_silent, waiting_reason
 
 # Nothing is said of a pod that waits until it has waited this long: most are
@@ -59,7 +60,7 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
         if why.category is Category.UNKNOWN and _any_runs(pods) and lag < _PODS_LAG_SECONDS:
             return JobState(status=Status.IN_PROGRESS, start_time=start_time)
         return JobState(
-            status=Status.STOPPED if stopped else Status.FAILED,
+            status=Status.STOPPED if stopped or why.category in STOPS else Status.FAILED,
             message=why.message,
             start_time=start_time,
             end_time=_optional_milliseconds(failed.get("lastTransitionTime")),
@@ -107,9 +108,12 @@ def _of_attempts(
 def _waits_for_retry(
     job: Mapping[str, Any], newest: Mapping[str, Any], number: int, most: int
 ) -> bool:
-    code = objects.terminated(newest, names.NOTEBOOK_CONTAINER).get("exitCode")
+    final = any(
+        objects.terminated(newest, container).get("exitCode") in codes
+        for container, codes in FINAL_CODES.items()
+    )
     ending = objects.condition(job, "FailureTarget") or end_reason(job)
-    return _failed(newest) and number < most and code not in FINAL_CODES and not ending
+    return _failed(newest) and number < most and not final and not ending
 
 
 def _failed(pod: Mapping[str, Any]) -> bool:

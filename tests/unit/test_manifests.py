@@ -346,9 +346,13 @@ def test_each_attempt_stores_at_a_place_of_its_own_and_what_cannot_succeed_is_tr
                 "onExitCodes": {
                     "containerName": "notebook",
                     "operator": "In",
-                    "values": [21, 25, 26],
+                    "values": [21, 25, 26, 28],
                 },
-            }
+            },
+            {
+                "action": "FailJob",
+                "onExitCodes": {"containerName": "files", "operator": "In", "values": [35]},
+            },
         ]
     }
     assert container({"spec": spec}, "files")["env"][:2] == [

@@ -106,6 +106,10 @@ def test_the_environment_of_a_run() -> None:
         ({"OUTPUT_FORMATS": "[1]"}, "OUTPUT_FORMATS must be a JSON list"),
         ({"PARAMETERS": "[]"}, "PARAMETERS must be a JSON object"),
         ({"PARAMETERS": "{"}, "PARAMETERS must be a JSON object"),
+        ({"S3_TURN_PREFIX": "a/turns"}, "S3_TURN_PREFIX and S3_TURN_NAME belong together"),
+        ({"S3_TURN_NAME": "nb-jobdef-1-20"}, "S3_TURN_PREFIX and S3_TURN_NAME belong together"),
+        ({"S3_TURN_PREFIX": "a/", "S3_TURN_NAME": "nb"}, "S3_TURN_NAME must end in a number"),
+        ({"S3_TURN_PREFIX": "a/", "S3_TURN_NAME": "a/b-1"}, "S3_TURN_NAME must be a name"),
     ],
 )
 def test_a_wrong_variable_is_named(change: dict[str, Any], sentence: str) -> None:
@@ -121,3 +125,18 @@ def test_what_may_be_left_out() -> None:
 
     assert (contract.formats, contract.parameters) == ((), {})
     assert not contract.package_input_folder
+    assert (contract.keep_input_prefix, contract.turn_prefix, contract.turn_name) == ("", "", "")
+
+
+def test_the_environment_of_a_schedules_run() -> None:
+    schedule = {
+        "S3_KEEP_INPUT_PREFIX": "jobs/2/input",
+        "S3_TURN_PREFIX": "schedules/1/turns",
+        "S3_TURN_NAME": "nb-jobdef-1-29000000",
+    }
+
+    contract = Contract.from_environment(ENVIRONMENT | schedule)
+
+    assert contract.keep_input_prefix == "jobs/2/input/"
+    assert contract.turn_prefix == "schedules/1/turns/"
+    assert contract.turn_name == "nb-jobdef-1-29000000"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from notebook_job.codes import Outcome
-from notebook_job.outcome import TERMINATION_BYTES, Result, final, read_state
+from notebook_job.outcome import CUT_SHORT, TERMINATION_BYTES, Result, final, read_state
 
 STATE: dict[str, Any] = {
     "schema": 1,
@@ -120,11 +120,11 @@ def test_the_termination_message_fits() -> None:
 
 
 def test_an_end_that_was_told_stands() -> None:
-    assert final(read(), terminated=True, now_ms=7) == read()
+    assert final(read(), cut_short=Outcome.TERMINATED, now_ms=7) == read()
 
 
 def test_a_run_that_vanished_is_lost() -> None:
-    result = final(read(outcome="running", error=None), terminated=False, now_ms=7)
+    result = final(read(outcome="running", error=None), cut_short=None, now_ms=7)
 
     assert result.outcome is Outcome.NOTEBOOK_LOST
     assert result.message == (
@@ -134,13 +134,15 @@ def test_a_run_that_vanished_is_lost() -> None:
 
 
 def test_a_run_that_never_said_anything_is_lost() -> None:
-    result = final(None, terminated=False, now_ms=7)
+    result = final(None, cut_short=None, now_ms=7)
 
     assert result.outcome is Outcome.NOTEBOOK_LOST
     assert result.message == "The notebook's container ended without saying why."
 
 
-def test_a_run_that_was_ended_says_so() -> None:
-    result = final(read(outcome="running"), terminated=True, now_ms=7)
+@pytest.mark.parametrize("cause", [Outcome.TERMINATED, Outcome.REPLACED])
+def test_a_run_that_was_ended_says_so(cause: Outcome) -> None:
+    result = final(read(outcome="running"), cut_short=cause, now_ms=7)
 
-    assert result.outcome is Outcome.TERMINATED
+    assert result.outcome is cause
+    assert result.message == CUT_SHORT[cause]

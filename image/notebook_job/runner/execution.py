@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,20 @@ class Ending:
     error: CellError | None = None
 
 
+# Why a run is cut short. Their messages go on with how far it had got.
+_TERMINATED = Ending(NotebookExit.TERMINATED, Outcome.TERMINATED, "The run was ended from outside")
+_REPLACED = Ending(
+    NotebookExit.REPLACED,
+    Outcome.REPLACED,
+    "The next run of this schedule began, and replaced this one",
+)
+_FILES_ENDED = Ending(
+    NotebookExit.INPUTS_NEVER_CAME,
+    Outcome.TERMINATED,
+    "The program that stores the outputs ended, so the run was ended",
+)
+
+
 class _Client(nbclient.NotebookClient):
     """nbclient, telling when outputs change."""
 
@@ -80,16 +94,25 @@ class Execution:
         self._meter = Meter()
         self._before = self._meter.read()
         self._terminated = asyncio.Event()
-        self._files_ended = False
+        self._cut = _TERMINATED
 
     def terminate(self) -> None:
         """End the run soon, keeping what the finished cells put out."""
-        self._terminated.set()
+        self._end(_TERMINATED)
+
+    def replaced(self) -> None:
+        """End the run soon: the next run of its schedule has begun."""
+        self._end(_REPLACED)
 
     def files_ended(self) -> None:
         """End the run: nothing is left that could store its outputs."""
-        self._files_ended = True
-        self._terminated.set()
+        self._end(_FILES_ENDED)
+
+    def _end(self, cut: Ending) -> None:
+        # Of several reasons the first one is told.
+        if not self._terminated.is_set():
+            self._cut = cut
+            self._terminated.set()
 
     def _save_all(self) -> None:
         with contextlib.suppress(Exception):
@@ -122,7 +145,7 @@ class Execution:
         )
         self._save_all()
         await self._stop_kernel()
-        if self._terminated.is_set() and ending.outcome is not Outcome.TERMINATED:
+        if self._terminated.is_set() and ending.outcome is not self._cut.outcome:
             # Whatever had been reached: SIGTERM never looks like success.
             ending = self._cut_short()
             self._report.update(outcome=ending.outcome, message=ending.message)
@@ -222,17 +245,7 @@ class Execution:
     def _cut_short(self) -> Ending:
         state = self._report.state
         done = f"{state.finished} of {state.total} code cells had finished"
-        if self._files_ended:
-            return Ending(
-                NotebookExit.INPUTS_NEVER_CAME,
-                Outcome.TERMINATED,
-                f"The program that stores the outputs ended, so the run was ended; {done}.",
-            )
-        return Ending(
-            NotebookExit.TERMINATED,
-            Outcome.TERMINATED,
-            f"The run was ended from outside; {done}.",
-        )
+        return replace(self._cut, message=f"{self._cut.message}; {done}.")
 
     async def _interrupt(self, running: asyncio.Future[Ending]) -> None:
         manager = self._client.km

@@ -20,6 +20,7 @@ from notebook_job.codes import NotebookExit, Outcome
 # The kubelet reads it when the container ends; elsewhere it isn't there.
 _TERMINATION_LOG = Path("/dev/termination-log")
 _TERMINATION_BYTES = 4096
+_LOOK_SECONDS = 0.5
 
 
 def provide_home(environment: MutableMapping[str, str], fallback: Path) -> None:
@@ -46,6 +47,17 @@ def watch_lock(path: Path, when_free: Callable[[], None]) -> None:
         when_free()
 
     threading.Thread(target=wait, name="files.lock", daemon=True).start()
+
+
+def watch_file(path: Path, when_there: Callable[[], None]) -> None:
+    """Call `when_there`, from another thread, once there is a file `path`; nothing tells of it."""
+
+    def wait() -> None:
+        while not path.exists():
+            time.sleep(_LOOK_SECONDS)
+        when_there()
+
+    threading.Thread(target=wait, name=path.name, daemon=True).start()
 
 
 def run(job: Path) -> int:
@@ -115,12 +127,13 @@ async def _execute(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, execution.terminate)
 
-    def files_ended() -> None:
+    def in_loop(call: Callable[[], None]) -> None:
         # The loop may have closed at the end of the run.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(execution.files_ended)
+            loop.call_soon_threadsafe(call)
 
-    watch_lock(control / "files.lock", files_ended)
+    watch_lock(control / "files.lock", lambda: in_loop(execution.files_ended))
+    watch_file(control / "replaced", lambda: in_loop(execution.replaced))
     return (await execution.run()).code
 
 
