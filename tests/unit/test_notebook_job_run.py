@@ -262,6 +262,47 @@ def test_files_ends_while_the_notebook_runs(program: Program) -> None:
     assert "The program that stores the outputs ended" in program.state["message"]
 
 
+def test_the_next_run_of_the_schedule_begins(program: Program) -> None:
+    interrupted = "import time\ntry:\n while True: time.sleep(0.1)\nfinally: print('cleaned up')"
+    program.provide(notebook("print('kept')", interrupted, "print('never')"))
+    program.start()
+    program.until("Cell 1 ")
+
+    (program.control / "replaced").touch()
+
+    assert program.end() == NotebookExit.REPLACED
+    assert program.outputs == ["kept\n", "cleaned up\n", ""]
+    assert (program.state["outcome"], program.state["message"]) == (
+        "replaced",
+        "The next run of this schedule began, and replaced this one; "
+        "1 of 3 code cells had finished.",
+    )
+
+
+def test_a_replaced_run_whose_pod_is_ended_too(program: Program) -> None:
+    slow = "import time\ntry:\n while True: time.sleep(0.1)\n"
+    told = "finally: open('told', 'w').close(); time.sleep(60)"
+    program.provide(notebook("print('kept')", slow + told))
+    program.start()
+    program.until("Cell 1 ")
+    (program.control / "replaced").touch()
+    assert program.process is not None
+    appears(program.job / "work" / "sub" / "told")
+
+    program.process.send_signal(signal.SIGTERM)
+
+    assert program.end() == NotebookExit.REPLACED
+
+
+def test_a_run_that_is_replaced_before_it_began(program: Program) -> None:
+    program.provide(notebook("import time; time.sleep(60)"))
+    (program.control / "replaced").touch()
+    program.start()
+
+    assert program.end() == NotebookExit.REPLACED
+    assert program.state["cells"] == {"total": 1, "finished": 0}
+
+
 def test_the_lock_is_held_until_the_end(program: Program) -> None:
     program.provide(notebook("import time; time.sleep(30)"))
     program.start()

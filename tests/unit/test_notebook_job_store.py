@@ -13,6 +13,7 @@ from obstore.exceptions import GenericError
 from notebook_job import store as module
 from notebook_job.store import (
     AlreadyThere,
+    Item,
     ObjectMissing,
     Patience,
     Store,
@@ -21,6 +22,7 @@ from notebook_job.store import (
     without_secrets,
 )
 
+COPIED = '<CopyObjectResult><ETag>"1"</ETag></CopyObjectResult>'
 KEY_ID, SECRET = "PLANTEDKEYID", "planted-secret"
 
 Answer = tuple[int, str]
@@ -177,6 +179,27 @@ async def test_credentials_are_not_repeated(server: Server, store: Store) -> Non
     assert "SignatureDoesNotMatch" in shown
     assert KEY_ID not in shown
     assert SECRET not in shown
+
+
+async def test_a_copy_is_made_within_s3(server: Server, store: Store) -> None:
+    server.objects["/jobs/a"] = b"content"
+    server.fault = lambda method, _path: (200, COPIED) if method == "PUT" else None
+
+    await store.copy(Item("a", 7), "kept/a", Patience(60))
+
+    assert server.requests == [("PUT", "/jobs/kept/a")]
+    (headers,) = server.headers
+    assert headers["x-amz-copy-source"] == "jobs/a"
+
+
+async def test_a_copy_that_fails_after_its_answer_began_is_not_taken_for_done(
+    server: Server, store: Store
+) -> None:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+    server.fault = lambda _method, _path: (200, error("InternalError"))
+
+    with pytest.raises(StoreError, match="Could not copy a to kept/a in bucket jobs"):
+        await store.copy(Item("a", 7), "kept/a", Patience(0))
 
 
 def test_secrets_are_blacked_out() -> None:

@@ -37,6 +37,11 @@ CELLS = {"total": 7, "finished": 2}
             f"The run was ended from outside after 2 of 7 cells. {SAVED}",
         ),
         (ended(33), Category.TERMINATED, f"The run was ended from outside. {SAVED}"),
+        (
+            ended(35),
+            Category.REPLACED,
+            "The next run of this schedule began, and replaced this one.",
+        ),
         (ended(34), Category.UNKNOWN, "The notebook's container ended before it began."),
         (ended(34, message="It vanished."), Category.UNKNOWN, "It vanished."),
         (
@@ -106,6 +111,28 @@ def test_what_the_container_that_moves_files_ended_with(
             ended(0, cells=CELLS),
             Category.TERMINATED,
             f"The run was ended from outside after 2 of 7 cells. {SAVED}",
+        ),
+        (
+            ended(28),
+            ended(35, cells=CELLS),
+            Category.REPLACED,
+            "The next run of this schedule began, and replaced this one after 2 of 7 cells."
+            f" {SAVED}",
+        ),
+        # It ended before it could say why; the other container knows.
+        (
+            ended(137, "OOMKilled"),
+            ended(35, cells=CELLS),
+            Category.REPLACED,
+            "The next run of this schedule began, and replaced this one after 2 of 7 cells."
+            f" {SAVED}",
+        ),
+        (
+            ended(28),
+            ended(31, message="S3 is away.", cells=CELLS),
+            Category.REPLACED,
+            "The next run of this schedule began, and replaced this one after 2 of 7 cells."
+            " S3 is away.",
         ),
         (
             ended(3),

@@ -8,12 +8,13 @@ from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.diagnosis import diagnose, diagnosis_annotation
 from jupyter_scheduler_k8s.manifests import end_patch
 from jupyter_scheduler_k8s.objects import seconds
-from jupyter_scheduler_k8s.reasons import Category
+from jupyter_scheduler_k8s.reasons import Category, Diagnosis
 from jupyter_scheduler_k8s.status import derive
 from support.objects import CREATED, NOW, RUNNING, ended, job, pod, waiting
 
 UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
 STOPPED = end_patch("stopped")["metadata"]["annotations"]
+REPLACED = diagnosis_annotation(Diagnosis(Category.REPLACED, "The next run began."))
 CELLS = {"total": 7, "finished": 2}
 
 
@@ -44,6 +45,21 @@ CELLS = {"total": 7, "finished": 2}
         pytest.param(job("Failed", annotations=STOPPED), [], "STOPPED", id="stopped"),
         pytest.param(
             job("Complete", annotations=STOPPED), [], "COMPLETED", id="the stop came too late"
+        ),
+        pytest.param(
+            job("Failed"), [pod(notebook=ended(28), files=ended(35))], "STOPPED", id="replaced"
+        ),
+        pytest.param(
+            job("Failed"),
+            [pod(notebook=ended(27), files=ended(35))],
+            "STOPPED",
+            id="replaced before its notebook began",
+        ),
+        pytest.param(
+            job("Failed", annotations={names.DIAGNOSIS_ANNOTATION: REPLACED}),
+            [],
+            "STOPPED",
+            id="replaced, pods gone",
         ),
         pytest.param(
             job(annotations={names.END_ANNOTATION: "not json"}),
@@ -401,6 +417,18 @@ LATER = "2026-03-01T12:02:00Z"
             [pod(phase="Failed", notebook=ended(21), files=ended(0))],
             ("IN_PROGRESS", None),
             id="what would fail again is not tried again",
+        ),
+        pytest.param(
+            retried(),
+            [pod(phase="Failed", notebook=ended(28), files=ended(35))],
+            ("IN_PROGRESS", None),
+            id="what was replaced is not tried again",
+        ),
+        pytest.param(
+            retried(),
+            [pod(phase="Failed", notebook=ended(27), files=ended(35))],
+            ("IN_PROGRESS", None),
+            id="nor is what was replaced before it began",
         ),
         pytest.param(
             retried(failed=1, annotations=end_patch("stopped")["metadata"]["annotations"]),
