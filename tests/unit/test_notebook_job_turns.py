@@ -1,5 +1,6 @@
 """Runs of a schedule: the next one replaces this one, and each keeps the input that it ran."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -241,6 +242,25 @@ async def test_a_replaced_run_that_cannot_look_for_a_pod_before_writes_nothing(
     assert run.stored() == []
 
 
+async def test_a_run_that_is_replaced_while_it_says_that_it_begins(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def put_slowly(self: Store, key: str, content: bytes, patience: Patience) -> None:
+        await self.put(key, content, patience)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Store, "put_new", put_slowly)
+    run = start(**TURN)
+    run.begin()
+    await appears(lambda: "started" in run.stored())
+    obstore.put(run.memory, PREFIX + NEW, b"")
+
+    code, _ = await run.ended()
+
+    assert code is FilesExit.REPLACED
+    assert run.stored() == ["result.json", "started"]
+
+
 @pytest.mark.parametrize("what", ["list", "put", "delete"])
 async def test_while_s3_is_away_nothing_is_replaced(
     start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
@@ -290,7 +310,11 @@ def kept(memory: MemoryStore) -> dict[str, bytes]:
     }
 
 
-async def test_the_input_is_kept_before_anything_runs(start: Start) -> None:
+async def test_the_input_is_kept_before_anything_runs(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What runs is what was kept, whatever becomes of the other meanwhile.
+    fail_to(monkeypatch, "get", "in/")
     memory = MemoryStore()
     obstore.put(memory, "kept/n.ipynb", b"half of an earlier attempt")
     run = start(INPUTS, memory=memory, keep_input_prefix="kept/")

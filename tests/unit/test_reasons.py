@@ -226,6 +226,12 @@ def test_a_disruption_that_was_called_off_is_none() -> None:
             " memory, or read the data in smaller parts.",
         ),
         (
+            {"outcome": "replaced", "cells": CELLS},
+            Category.REPLACED,
+            "The next run of this schedule began, and replaced this one after 2 of 7 cells."
+            f" {SAVED}",
+        ),
+        (
             {"outcome": "notebook-lost", "cells": CELLS},
             Category.UNKNOWN,
             "The notebook's container was ended from outside after 2 of 7 cells.",
