@@ -22,6 +22,7 @@ from budgets.table import Measurement
 from jupyter_scheduler_k8s import records
 from jupyter_scheduler_k8s.cluster import Connection, KubernetesTransport, RecordCache, Reflector
 from jupyter_scheduler_k8s.database import CacheSource, K8sDatabaseManager
+from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.views import job_record
 
 _RECORDS = 10_000
@@ -143,7 +144,7 @@ def _mirror(connection: Connection) -> None:
             sink,
             log=log,
         )
-        for resource, sink in (("jobs", cache.jobs), ("pods", cache.pods))
+        for resource, sink in cache.sinks.items()
     ]
     for reflector in reflectors:
         reflector.start()
@@ -157,6 +158,6 @@ def _mirror(connection: Connection) -> None:
             reflector.stop(timeout=0)
 
 
-def _newest(cache: RecordCache) -> list[object]:
+def _newest(cache: RecordCache[JobRecord]) -> list[object]:
     session = K8sDatabaseManager(jobs=CacheSource(cache)).create_session()()
     return session.query(Job).order_by(desc(Job.create_time)).limit(_PAGE).all()

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from jupyter_scheduler_k8s import attempts, manifests, names, objects, records
 from jupyter_scheduler_k8s.cluster import (
+    CRON_JOBS,
     ClusterClient,
     KubernetesTransport,
     RecordCache,
@@ -63,6 +64,10 @@ class Backend:
         self.client = ClusterClient(config.namespace)
         self.cache = RecordCache(job_record, log=log)
         self.definitions = RecordCache(definition_record, kind=CRON_JOBS, log=log)
+        # Who mirrors one job of another scheduler has no definitions.
+        self._caches: list[RecordCache[Any]] = [self.cache]
+        if self._mirrors_all:
+            self._caches.append(self.definitions)
         self._provision = Provision(
             config, client=lambda: self.client, storage=lambda: self.storage
         )
@@ -87,11 +92,8 @@ class Backend:
                 sink,
                 log=log,
             )
-            for resource, sink in (
-                ("jobs", self.cache.jobs),
-                ("pods", self.cache.pods),
-                ("cronjobs", self.definitions.jobs),
-            )
+            for cache in self._caches
+            for resource, sink in cache.sinks.items()
         ]
 
         self._supervisor = Supervisor(
@@ -153,18 +155,17 @@ class Backend:
         for seconds in (_KNOWN_TROUBLE_SECONDS, _FIRST_LIST_SECONDS - _KNOWN_TROUBLE_SECONDS):
             if await self._when_synced(seconds):
                 return
-            if trouble := self.cache.problem() or self.definitions.problem():
-                raise ClusterUnavailable(trouble)
+            for cache in self._caches:
+                if trouble := cache.problem():
+                    raise ClusterUnavailable(trouble)
         raise ClusterUnavailable(
             f"The Kubernetes API has not answered within {_FIRST_LIST_SECONDS} seconds: check"
             " that the cluster runs and that KUBECONFIG names it."
         )
 
     async def _when_synced(self, seconds: float) -> bool:
-        if self.cache.synced and self.definitions.synced:
-            return True
-        caches = (self.cache, self.definitions)
-        return all(await asyncio.gather(*(cache.when_synced(seconds) for cache in caches)))
+        waiting = [cache for cache in self._caches if not cache.synced]
+        return all(await asyncio.gather(*(cache.when_synced(seconds) for cache in waiting)))
 
     def staleness(self) -> str | None:
         """How old the records are, and why, as a sentence; None while they are current."""

@@ -22,6 +22,7 @@ from jupyter_scheduler_k8s.cluster import ClusterClient, RecordCache
 from jupyter_scheduler_k8s.cluster.slim import belongs_to
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
 from jupyter_scheduler_k8s.reasons import Diagnosis
+from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.status import PATIENCE_SECONDS
 from jupyter_scheduler_k8s.waiting import event_reason, is_hopeless, is_silent, waiting_reason
 
@@ -38,7 +39,7 @@ class Supervisor:
         self,
         *,
         client: ClusterClient,
-        cache: RecordCache,
+        cache: RecordCache[JobRecord],
         scheduling_timeout: float,
         log: Logger,
         has_begun: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],

@@ -6,9 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from faults.fake_api import FakeApi
-from jupyter_scheduler_k8s.cluster import Connection, KubernetesTransport, RecordCache, Reflector
+from jupyter_scheduler_k8s.cluster import (
+    JOBS,
+    Connection,
+    KubernetesTransport,
+    RecordCache,
+    Reflector,
+)
+from jupyter_scheduler_k8s.cluster.kinds import Kind
 from jupyter_scheduler_k8s.cluster.reflector import Sink
-from support.cached import Clock, job_object, pod_object, simple_record
+from support.cached import Clock, empty_cache, job_object, pod_object
 
 SELECTOR = "owner=me"
 
@@ -38,24 +45,27 @@ class Told:
 
 
 class Mirrored:
-    """A cache that mirrors the fake API's Jobs, on a clock that only back-off moves."""
+    """A cache that mirrors the fake API's objects, on a clock that only back-off moves."""
 
-    def __init__(self, api: FakeApi, kubeconfig: str, log: logging.Logger) -> None:
+    def __init__(
+        self, api: FakeApi, kubeconfig: str, log: logging.Logger, *, kind: Kind = JOBS
+    ) -> None:
         self.api = api
         self.clock = Clock()
         self.slept: list[float] = []
         self.when_sleeping: Callable[[], None] = lambda: None
         self.connection = Connection(kubeconfig=kubeconfig)
-        self.cache = RecordCache(simple_record, log=log, clock=self.clock, wall_clock=self.clock)
+        self.cache: RecordCache[Any] = empty_cache(kind, clock=self.clock, log=log)
         self.changed = threading.Condition()
-        self.jobs = Told(self.cache.jobs, self.changed)
+        self.records = Told(self.cache.records, self.changed)
         self.pods = Told(self.cache.pods, self.changed)
         self._log = log
         self.reflectors: list[Reflector] = []
 
     def reflect(self, *, silence_seconds: float = 70, pods: bool = False) -> Reflector:
-        """Start mirroring Jobs; with `pods`, pods too. The list of pods is empty otherwise."""
-        for resource, sink in (("jobs", self.jobs), ("pods", self.pods)):
+        """Start mirroring; with `pods`, pods too. The list of pods is empty otherwise."""
+        for resource in self.cache.sinks:
+            sink = self.pods if resource == "pods" else self.records
             if resource == "pods" and not pods:
                 self.cache.pods.contact()
                 self.cache.pods.replace([], 0)
@@ -84,12 +94,12 @@ class Mirrored:
             assert self.changed.wait_for(condition, 10), self.state()
 
     def names(self) -> list[str]:
-        """The names of the mirrored Jobs."""
+        """The names of the mirrored objects."""
         return sorted(self.cache.names())
 
     def state(self) -> str:
         """Everything, for a test that failed."""
-        return f"{self.names()} {self.jobs.troubles} {self.slept[-5:]} {self.api.kinds()[-9:]}"
+        return f"{self.names()} {self.records.troubles} {self.slept[-5:]} {self.api.kinds()[-9:]}"
 
     def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -69,7 +69,7 @@ class Watched:
                 },
             },
         )
-        self.cache.put_job(job)
+        self.cache.put(job)
 
     def pod(self, *, live: bool = True, **status: Any) -> None:
         pod = {

@@ -96,7 +96,7 @@ def test_the_deletions_of_a_gap_are_told_to_listeners(api: FakeApi, mirrored: Mi
     api.put("jobs", job("changed", phase="FAILED"))
     api.expire()
     watch.close()
-    mirrored.until(lambda: mirrored.jobs.calls.count("replace") == 2)
+    mirrored.until(lambda: mirrored.records.calls.count("replace") == 2)
     assert sorted(told) == ["changed", "deleted"]
 
 
@@ -183,7 +183,7 @@ def test_twenty_minutes_of_refused_connections_end_with_the_server_back(
     assert max(mirrored.slept) <= LONGEST_DELAY
     # Readers could see how old the truth was, and why.
     assert max(ages) >= 1199
-    said = [text for text in mirrored.jobs.troubles if text]
+    said = [text for text in mirrored.records.troubles if text]
     assert len(said) == 1
     assert f"http://127.0.0.1:{api.port} does not answer" in said[0]
     assert "KUBECONFIG" in said[0]
@@ -198,7 +198,7 @@ def test_a_silent_stream_is_dead(api: FakeApi, mirrored: Mirrored) -> None:
     assert api.kinds()[:2] == ["list", "watch"]
     assert api.kinds().count("list") == 1
     # Nothing is known to be wrong with the server.
-    assert [text for text in mirrored.jobs.troubles if text] == []
+    assert [text for text in mirrored.records.troubles if text] == []
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -341,7 +341,7 @@ def test_a_label_change_is_a_leave_that_can_be_undone(api: FakeApi, mirrored: Mi
     api.put("jobs", {**made, "metadata": metadata})
     mirrored.until(lambda: mirrored.names() == [])
     # Not deleted: a late answer to a write of ours must not bring it back, but the watch may.
-    assert not mirrored.cache.put_job(made)
+    assert not mirrored.cache.put(made)
     api.put("jobs", made)
     mirrored.until(lambda: mirrored.names() == ["a"])
 
@@ -378,13 +378,13 @@ def test_a_fault_of_our_own_is_logged_and_mended(
         if broken.pop() if broken else False:
             raise ZeroDivisionError
 
-    original = mirrored.jobs._sink
+    original = mirrored.records._sink
 
     class Broken:
         def __getattr__(self, name: str) -> Any:
             return contact if name == "contact" and broken else getattr(original, name)
 
-    mirrored.jobs._sink = Broken()
+    mirrored.records._sink = Broken()
     api.put("jobs", job("a"))
     mirrored.reflect()
     api.watch(1)
@@ -415,7 +415,9 @@ def test_a_kubeconfig_file_that_comes_later_is_found(
 def test_stop_ends_an_idle_watch_at_once(api: FakeApi, mirrored: Mirrored) -> None:
     reflector = mirrored.reflect()
     api.watch(1)
-    mirrored.until(lambda: "trouble" in mirrored.jobs.calls or "contact" in mirrored.jobs.calls)
+    mirrored.until(
+        lambda: "trouble" in mirrored.records.calls or "contact" in mirrored.records.calls
+    )
     reflector.stop(timeout=5)
     assert not reflector.alive
     reflector.start()

@@ -1,12 +1,14 @@
-"""Jobs as the API sends them, and caches filled with them, for tests."""
+"""Objects as the API sends them, and caches filled with them, for tests."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_scheduler_k8s import names
+from jupyter_scheduler_k8s.cluster import CRON_JOBS
 from jupyter_scheduler_k8s.cluster.cache import MakeRecord, RecordCache
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.cluster.kinds import Kind
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 
 _PHASE = f"{names.GROUP}/phase"
 _TIME = f"{names.GROUP}/time"
@@ -84,18 +86,48 @@ def simple_record(
     )
 
 
+def simple_definition(
+    cron_job: Mapping[str, Any], _pods: Sequence[Mapping[str, Any]], _now: float
+) -> DefinitionRecord:
+    """A record whose name is the CronJob's version."""
+    metadata = cron_job["metadata"]
+    return DefinitionRecord(
+        job_definition_id=metadata["labels"].get(names.DEFINITION_ID_LABEL, metadata["name"]),
+        name=metadata["resourceVersion"],
+        create_time=int(metadata["annotations"].get(_TIME, "0")),
+        object_name=metadata["name"],
+    )
+
+
+def empty_cache(
+    kind: Kind, *, clock: Callable[[], float] | None = None, log: logging.Logger | None = None
+) -> RecordCache[Any]:
+    """A cache of simple records that has seen nothing yet."""
+    make_record: MakeRecord[Any] = simple_definition if kind is CRON_JOBS else simple_record
+    clock = clock or Clock()
+    log = log or logging.getLogger("test")
+    return RecordCache(make_record, kind=kind, log=log, clock=clock, wall_clock=clock)
+
+
 def cache_of(
     jobs: Sequence[dict[str, Any]],
     pods: Sequence[dict[str, Any]] = (),
     *,
-    make_record: MakeRecord = simple_record,
+    make_record: MakeRecord[JobRecord] = simple_record,
     clock: Callable[[], float] | None = None,
-) -> RecordCache:
-    """A cache that has seen its first lists."""
+) -> RecordCache[JobRecord]:
+    """A cache of Jobs that has seen its first lists."""
     clock = clock or Clock()
     cache = RecordCache(make_record, log=logging.getLogger("test"), clock=clock, wall_clock=clock)
-    for sink, objects in ((cache.jobs, jobs), (cache.pods, pods)):
+    fill(cache, jobs, pods)
+    return cache
+
+
+def fill(
+    cache: RecordCache[Any], things: Sequence[dict[str, Any]], pods: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Show a cache its first lists."""
+    for sink in cache.sinks.values():
         number = sink.begin()
         sink.contact()
-        sink.replace(list(objects), number)
-    return cache
+        sink.replace(list(pods if sink is cache.pods else things), number)

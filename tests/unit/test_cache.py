@@ -58,12 +58,12 @@ def test_the_indexes_agree_with_a_scan(seed: int, number: int) -> None:
     for step in range(60):
         name = f"job-{choose.randrange(number + 5)}"
         if choose.random() < 0.3:
-            cache.jobs.apply("DELETED", job_object(name=name, version=str(1000 + step)))
+            cache.records.apply("DELETED", job_object(name=name, version=str(1000 + step)))
         else:
-            cache.jobs.apply("MODIFIED", a_job(choose, name, 1000 + step))
+            cache.records.apply("MODIFIED", a_job(choose, name, 1000 + step))
         if step == 30:
             kept = [job for job in jobs if choose.random() < 0.5]
-            cache.jobs.replace(kept, cache.jobs.begin())
+            cache.records.replace(kept, cache.records.begin())
     with cache.reading() as view:
         everything = list(view.everything())
         assert len(everything) == len(cache) == len(cache.names())
@@ -77,9 +77,11 @@ def test_the_indexes_agree_with_a_scan(seed: int, number: int) -> None:
             return [entry.name for entry in entries]
 
         for status in [*STATUSES, "STOPPED"]:
-            assert found(view.with_status(status)) == scan(lambda r, s=status: r.status == s)
+            assert found(view.with_value("status", status)) == scan(
+                lambda r, s=status: r.status == s
+            )
         for definition in ["d1", "d2", "d3"]:
-            assert found(view.with_definition(definition)) == scan(
+            assert found(view.with_value("job_definition_id", definition)) == scan(
                 lambda r, d=definition: r.job_definition_id == d
             )
         for entry in everything:
@@ -156,11 +158,11 @@ def test_one_object_that_makes_no_record_hides_no_other(
     assert [name for name in ("bad", "good") if cache.get(name)] == ["good"]
     assert len(cache) == 1
     assert "The record of the Job bad can't be read" in caplog.text
-    cache.jobs.apply("MODIFIED", job_object(name="bad", version="2"))
+    cache.records.apply("MODIFIED", job_object(name="bad", version="2"))
     assert cache.get("bad") is not None
-    cache.jobs.apply("MODIFIED", job_object(name="bad", version="1"))
+    cache.records.apply("MODIFIED", job_object(name="bad", version="1"))
     assert cache.get("bad") is None
-    cache.jobs.apply("DELETED", job_object(name="bad", version="1"))
+    cache.records.apply("DELETED", job_object(name="bad", version="1"))
     assert cache.names() == ["good"]
 
 
@@ -217,12 +219,12 @@ def test_listeners_hear_of_each_change_when_it_can_be_read(
 
     cache.on_change(fails)
     cache.on_change(lambda name: heard.append((name, cache.get(name) is not None)))
-    cache.jobs.apply("ADDED", job_object(name="b"))
+    cache.records.apply("ADDED", job_object(name="b"))
     cache.pods.apply("ADDED", pod_object(name="a-1", job="a"))
-    cache.jobs.apply("ADDED", job_object(name="b"))
+    cache.records.apply("ADDED", job_object(name="b"))
     cache.forget("a")
-    cache.put_job(job_object(name="c"))
-    cache.jobs.replace([job_object(name="c", version="2")], cache.jobs.begin())
+    cache.put(job_object(name="c"))
+    cache.records.replace([job_object(name="c", version="2")], cache.records.begin())
     assert heard == [
         ("b", True),
         ("a", True),
@@ -238,8 +240,8 @@ def test_age_and_problem() -> None:
     cache = RecordCache(simple_record, log=logging.getLogger("test"), clock=clock)
     assert cache.age() == float("inf")
     assert not cache.synced
-    cache.jobs.contact()
-    cache.jobs.replace([], cache.jobs.begin())
+    cache.records.contact()
+    cache.records.replace([], cache.records.begin())
     assert not cache.synced
     clock.advance(3)
     cache.pods.contact()
@@ -247,14 +249,14 @@ def test_age_and_problem() -> None:
     assert cache.synced
     # That of the watch which has been silent the longest.
     assert cache.age() == 3
-    cache.jobs.contact()
+    cache.records.contact()
     assert cache.age() == 0
     assert cache.problem() is None
     cache.pods.trouble("no pods")
     assert cache.problem() == "no pods"
-    cache.jobs.trouble("no jobs")
+    cache.records.trouble("no jobs")
     assert cache.problem() == "no jobs"
-    cache.jobs.trouble(None)
+    cache.records.trouble(None)
     cache.pods.trouble(None)
     assert cache.problem() is None
 
@@ -266,7 +268,7 @@ def test_waiting_for_the_first_lists_in_a_thread() -> None:
     waiter = threading.Thread(target=lambda: found.append(cache.wait_synced(10)))
     waiter.start()
     cache.pods.replace([], cache.pods.begin())
-    cache.jobs.replace([], cache.jobs.begin())
+    cache.records.replace([], cache.records.begin())
     waiter.join(10)
     assert found == [True]
 
@@ -279,7 +281,7 @@ async def test_waiting_for_the_first_lists_in_a_loop() -> None:
     # One who goes away takes nothing from the others.
     first.cancel()
     await asyncio.to_thread(cache.pods.replace, [], 0)
-    await asyncio.to_thread(cache.jobs.replace, [], 0)
+    await asyncio.to_thread(cache.records.replace, [], 0)
     assert await second
     assert first.cancelled()
     assert await cache.when_synced(0)
@@ -287,9 +289,9 @@ async def test_waiting_for_the_first_lists_in_a_loop() -> None:
 
 def test_what_is_created_before_the_first_lists_can_be_read() -> None:
     cache = RecordCache(simple_record, log=logging.getLogger("test"))
-    cache.put_job(job_object(name="a"))
+    cache.put(job_object(name="a"))
     assert cache.get("a") is not None
-    cache.jobs.replace([job_object(name="a"), job_object(name="b")], cache.jobs.begin())
+    cache.records.replace([job_object(name="a"), job_object(name="b")], cache.records.begin())
     cache.pods.replace([], cache.pods.begin())
     assert {name for name in ("a", "b") if cache.get(name)} == {"a", "b"}
 
@@ -297,13 +299,13 @@ def test_what_is_created_before_the_first_lists_can_be_read() -> None:
 def test_a_pod_listed_before_the_jobs_belongs_to_what_was_created_earlier() -> None:
     cache = RecordCache(simple_record, log=logging.getLogger("test"), clock=Clock())
     job = job_object(name="a")
-    cache.put_job(job)
+    cache.put(job)
     said: list[str] = []
     cache.on_change(lambda name: said.append(_message(cache, name)))
 
     # The two lists come over connections of their own.
     cache.pods.replace([pod_object(name="p", job="a")], cache.pods.begin())
-    cache.jobs.replace([job], cache.jobs.begin())
+    cache.records.replace([job], cache.records.begin())
 
     assert _message(cache, "a").startswith("1 pods")
     assert said[-1].startswith("1 pods")
@@ -361,11 +363,11 @@ def test_objects_are_slim_and_hold_what_records_need() -> None:
 
 
 def _record(entry: Entry) -> JobRecord:
-    assert entry.record is not None
+    assert isinstance(entry.record, JobRecord)
     return entry.record
 
 
-def _message(cache: RecordCache, name: str) -> str:
+def _message(cache: RecordCache[JobRecord], name: str) -> str:
     record = cache.get(name)
     assert record is not None
     return str(record.status_message)

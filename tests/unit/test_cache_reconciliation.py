@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from jupyter_scheduler_k8s.cluster import CRON_JOBS, JOBS
 from jupyter_scheduler_k8s.cluster.cache import RecordCache, Writing
-from support.cached import Clock, cache_of, job_object
+from jupyter_scheduler_k8s.cluster.kinds import Kind
+from jupyter_scheduler_k8s.records import JobRecord
+from support.cached import Clock, cache_of, empty_cache, fill, job_object
 
 NAMES = ["a", "b", "c"]
 
@@ -20,9 +23,10 @@ NAMES = ["a", "b", "c"]
 class Model:
     """An API, the way to it, and a cache at the other end."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kind: Kind) -> None:
         self.choose = random.Random(seed)
-        self.cache: RecordCache = cache_of([])
+        self.cache = empty_cache(kind)
+        fill(self.cache, [])
         self.things: dict[str, dict[str, Any]] = {}
         self.log: list[tuple[str, dict[str, Any]]] = []
         # Where the watch is in the log, or a list that is on its way instead.
@@ -67,7 +71,7 @@ class Model:
             write, thing = self.answered.pop(self.choose.randrange(len(self.answered)))
             created = thing["metadata"]["annotations"]["made"] == "create"
             if created and self.choose.random() < 0.5:
-                self.cache.put_job(thing)
+                self.cache.put(thing)
             else:
                 write.put(thing)
 
@@ -86,11 +90,11 @@ class Model:
         if self.listing is None and not self.unsettled() and self.cursor < len(self.log):
             event, thing = self.log[self.cursor]
             self.cursor += 1
-            self.cache.jobs.apply(event, thing)
+            self.cache.records.apply(event, thing)
 
     def list_begins(self) -> None:
         if self.listing is None:
-            self.listing = self.cache.jobs.begin()
+            self.listing = self.cache.records.begin()
             self.snapshot = None
 
     def list_is_taken(self) -> None:
@@ -100,23 +104,23 @@ class Model:
 
     def list_arrives(self) -> None:
         if self.listing is not None and self.snapshot is not None:
-            self.cache.jobs.replace(self.snapshot, self.listing)
+            self.cache.records.replace(self.snapshot, self.listing)
             self.listing = None
 
     def open_name_is_asked_for(self) -> None:
         if self.listing is None and self.unsettled():
             name = self.choose.choice(self.unsettled())
-            asked = self.cache.jobs.begin()
+            asked = self.cache.records.begin()
             live = self.things.get(name)
             if not self.ending and self.choose.random() < 0.3:
                 # Something happens between the API's answer and its arrival.
                 self.step()
                 if self.listing is not None:
                     return
-            self.cache.jobs.settle(name, live, asked)
+            self.cache.records.settle(name, live, asked)
 
     def unsettled(self) -> list[str]:
-        return self.cache.jobs.unsettled()
+        return self.cache.records.unsettled()
 
     def step(self) -> None:
         action = self.choose.choice(ACTIONS)
@@ -129,12 +133,12 @@ class Model:
             assert found is not None
             metadata = found[0]["metadata"]
             uid, version = metadata["uid"], int(metadata["resourceVersion"])
-            assert uid not in self.gone, "a Job that had left is shown again"
-            assert version >= self.shown.get(uid, 0), "a Job has gone backwards"
+            assert uid not in self.gone, "what had left is shown again"
+            assert version >= self.shown.get(uid, 0), "an object has gone backwards"
             self.shown[uid] = version
             record = self.cache.get(name)
             assert record is not None
-            assert record.name == str(version), "a record is not that of its Job"
+            assert record.name == str(version), "a record is not that of its object"
         visible = {self.cache.objects(name)[0]["metadata"]["uid"] for name in self.cache.names()}  # type: ignore[index]
         self.gone |= set(self.shown) - visible
 
@@ -182,9 +186,13 @@ ACTIONS = [
 ]
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_every_order_of_events_ends_with_what_the_api_has(seed: int) -> None:
-    model = Model(seed)
+@pytest.mark.parametrize(
+    ("kind", "seed"),
+    [*((JOBS, seed) for seed in range(300)), *((CRON_JOBS, seed) for seed in range(50))],
+    ids=lambda value: getattr(value, "resource", value),
+)
+def test_every_order_of_events_ends_with_what_the_api_has(kind: Kind, seed: int) -> None:
+    model = Model(seed, kind)
     for _ in range(150):
         model.step()
     model.settle_down()
@@ -199,83 +207,83 @@ def test_what_was_created_is_found_before_the_watch_shows_it() -> None:
     clock = Clock()
     cache = cache_of([], clock=clock)
     clock.advance(100)
-    assert cache.put_job(job_object(name="a", version="7"))
+    assert cache.put(job_object(name="a", version="7"))
     assert cache.get("a") is not None
-    assert cache.jobs.unsettled() == []
+    assert cache.records.unsettled() == []
     # A list that was asked for before the create, and came after it.
-    number = cache.jobs.begin()
-    cache.put_job(job_object(name="b", version="8"))
-    cache.jobs.replace([], number)
+    number = cache.records.begin()
+    cache.put(job_object(name="b", version="8"))
+    cache.records.replace([], number)
     assert cache.names() == ["b"]
-    assert cache.jobs.unsettled() == ["b"]
-    cache.jobs.settle("b", job_object(name="b", version="8"), cache.jobs.begin())
-    assert cache.jobs.unsettled() == []
+    assert cache.records.unsettled() == ["b"]
+    cache.records.settle("b", job_object(name="b", version="8"), cache.records.begin())
+    assert cache.records.unsettled() == []
     assert cache.names() == ["b"]
-    cache.jobs.replace([], cache.jobs.begin())
+    cache.records.replace([], cache.records.begin())
     assert cache.names() == []
 
 
 def test_an_unsettled_name_that_is_not_there_any_more_leaves() -> None:
     cache = cache_of([])
-    number = cache.jobs.begin()
-    cache.put_job(job_object(name="a", version="8"))
-    cache.jobs.replace([], number)
-    cache.jobs.settle("a", None, cache.jobs.begin())
+    number = cache.records.begin()
+    cache.put(job_object(name="a", version="8"))
+    cache.records.replace([], number)
+    cache.records.settle("a", None, cache.records.begin())
     assert cache.names() == []
-    assert not cache.put_job(job_object(name="a", version="8"))
+    assert not cache.put(job_object(name="a", version="8"))
     # The watch, which is behind, still shows how it came.
-    cache.jobs.apply("ADDED", job_object(name="a", version="8"))
+    cache.records.apply("ADDED", job_object(name="a", version="8"))
     assert cache.names() == []
 
 
 def test_an_answer_that_a_list_has_overtaken_is_looked_at_live() -> None:
     cache = cache_of([])
     woken: list[bool] = []
-    cache.jobs.on_unsettled(lambda: woken.append(True))
+    cache.records.on_unsettled(lambda: woken.append(True))
     with cache.writing() as write:
-        cache.jobs.replace([], cache.jobs.begin())
+        cache.records.replace([], cache.records.begin())
         assert write.put(job_object(name="a", version="8"))
     assert woken
-    assert cache.jobs.unsettled() == ["a"]
+    assert cache.records.unsettled() == ["a"]
     # Shown by the watch after all: nothing is left to look at.
-    cache.jobs.apply("ADDED", job_object(name="a", version="8"))
-    assert cache.jobs.unsettled() == []
+    cache.records.apply("ADDED", job_object(name="a", version="8"))
+    assert cache.records.unsettled() == []
 
 
 def test_a_list_that_began_after_the_write_settles_it() -> None:
     cache = cache_of([])
-    number = cache.jobs.begin()
-    cache.put_job(job_object(name="a", version="8"))
-    cache.jobs.replace([], number)
-    assert cache.jobs.unsettled() == ["a"]
-    cache.jobs.replace([job_object(name="a", version="9")], cache.jobs.begin())
-    assert cache.jobs.unsettled() == []
+    number = cache.records.begin()
+    cache.put(job_object(name="a", version="8"))
+    cache.records.replace([], number)
+    assert cache.records.unsettled() == ["a"]
+    cache.records.replace([job_object(name="a", version="9")], cache.records.begin())
+    assert cache.records.unsettled() == []
     assert _version(cache, "a") == "9"
 
 
 def test_a_job_that_is_deleted_twice_is_hidden_no_longer_than_it_is_shown() -> None:
     cache = cache_of([job_object(name="a", version="1")])
-    cache.jobs.apply("DELETED", job_object(name="a", version="2"))
+    cache.records.apply("DELETED", job_object(name="a", version="2"))
     # Our own deletion's answer comes after the watch has shown it.
     cache.forget("a", "uid-of-a")
     # Its labels had been changed only, and are changed back.
-    cache.jobs.apply("ADDED", job_object(name="a", version="3"))
+    cache.records.apply("ADDED", job_object(name="a", version="3"))
     assert cache.names() == ["a"]
 
 
 def test_a_look_from_before_the_write_decides_nothing() -> None:
     cache = cache_of([job_object(name="a", version="1")])
-    number = cache.jobs.begin()
+    number = cache.records.begin()
     with cache.writing() as write:
         write.put(job_object(name="a", version="2"))
-    cache.jobs.replace([job_object(name="a", version="1")], number)
-    assert cache.jobs.unsettled() == ["a"]
-    asked = cache.jobs.begin()
+    cache.records.replace([job_object(name="a", version="1")], number)
+    assert cache.records.unsettled() == ["a"]
+    asked = cache.records.begin()
     with cache.writing() as write:
         assert write.put(job_object(name="a", version="3"))
-    cache.jobs.settle("a", job_object(name="a", version="2"), asked)
+    cache.records.settle("a", job_object(name="a", version="2"), asked)
     assert _version(cache, "a") == "3"
-    assert cache.jobs.unsettled() == ["a"]
+    assert cache.records.unsettled() == ["a"]
 
 
 def test_an_own_write_is_read_at_once_and_older_events_are_not() -> None:
@@ -283,18 +291,18 @@ def test_an_own_write_is_read_at_once_and_older_events_are_not() -> None:
     with cache.writing() as write:
         assert write.put(job_object(name="a", version="9"))
     assert _version(cache, "a") == "9"
-    cache.jobs.apply("MODIFIED", job_object(name="a", version="5"))
+    cache.records.apply("MODIFIED", job_object(name="a", version="5"))
     assert _version(cache, "a") == "9"
-    cache.jobs.apply("MODIFIED", job_object(name="a", version="9"))
-    cache.jobs.apply("MODIFIED", job_object(name="a", version="12"))
+    cache.records.apply("MODIFIED", job_object(name="a", version="9"))
+    cache.records.apply("MODIFIED", job_object(name="a", version="12"))
     assert _version(cache, "a") == "12"
 
 
 def test_an_answer_that_the_watch_has_overtaken_is_dropped() -> None:
     cache = cache_of([job_object(name="a", version="1")])
     with cache.writing() as write:
-        cache.jobs.apply("MODIFIED", job_object(name="a", version="9"))
-        cache.jobs.apply("MODIFIED", job_object(name="a", version="12"))
+        cache.records.apply("MODIFIED", job_object(name="a", version="9"))
+        cache.records.apply("MODIFIED", job_object(name="a", version="12"))
         assert not write.put(job_object(name="a", version="9"))
     assert _version(cache, "a") == "12"
 
@@ -303,23 +311,23 @@ def test_a_late_answer_does_not_resurrect() -> None:
     made = job_object(name="a", version="3")
     cache = cache_of([made])
     with cache.writing() as write:
-        cache.jobs.apply("DELETED", job_object(name="a", version="4"))
+        cache.records.apply("DELETED", job_object(name="a", version="4"))
         assert not write.put(job_object(name="a", version="3"))
-    assert not cache.put_job(made)
+    assert not cache.put(made)
     assert cache.get("a") is None
 
 
 def test_what_we_deleted_stays_away_while_the_watch_still_shows_it() -> None:
     cache = cache_of([job_object(name="a", version="1")])
     cache.forget("a", "uid-of-a")
-    cache.jobs.apply("MODIFIED", job_object(name="a", version="2"))
+    cache.records.apply("MODIFIED", job_object(name="a", version="2"))
     assert cache.names() == []
     # It has finalizers, so lists still hold it.
-    cache.jobs.replace([job_object(name="a", version="2")], cache.jobs.begin())
+    cache.records.replace([job_object(name="a", version="2")], cache.records.begin())
     assert cache.names() == []
-    cache.jobs.apply("DELETED", job_object(name="a", version="3"))
+    cache.records.apply("DELETED", job_object(name="a", version="3"))
     # A new one of the same name is another one.
-    cache.jobs.apply("ADDED", job_object(name="a", uid="new", version="4"))
+    cache.records.apply("ADDED", job_object(name="a", uid="new", version="4"))
     assert cache.names() == ["a"]
 
 
@@ -337,14 +345,14 @@ def test_a_new_job_of_the_same_name_replaces_the_old_one() -> None:
     with cache.writing() as write:
         assert write.put(job_object(name="a", uid="new", version="5"))
     # The watch is still at the old one.
-    cache.jobs.apply("MODIFIED", job_object(name="a", uid="old", version="2"))
+    cache.records.apply("MODIFIED", job_object(name="a", uid="old", version="2"))
     assert _version(cache, "a") == "5"
-    cache.jobs.apply("DELETED", job_object(name="a", uid="old", version="3"))
+    cache.records.apply("DELETED", job_object(name="a", uid="old", version="3"))
     assert _version(cache, "a") == "5"
     assert len(cache) == 1
 
 
-def _version(cache: RecordCache, name: str) -> str:
+def _version(cache: RecordCache[JobRecord], name: str) -> str:
     found = cache.objects(name)
     assert found is not None
     version: str = found[0]["metadata"]["resourceVersion"]

@@ -25,10 +25,7 @@ from jupyter_scheduler_k8s.errors import NotFound
 
 T = TypeVar("T")
 
-JOBS = "jobs"
-CRON_JOBS = "cronjobs"
-PODS = "pods"
-_PREFIXES = {JOBS: "/apis/batch/v1", CRON_JOBS: "/apis/batch/v1"}
+_PREFIXES = {"jobs": "/apis/batch/v1", "cronjobs": "/apis/batch/v1"}
 
 # An answer takes milliseconds; a server that needs longer than this is ill.
 READ_SECONDS = 10.0

@@ -5,17 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from jupyter_scheduler_k8s.cluster.api import (
-    CRON_JOBS,
-    DEADLINE_SECONDS,
-    JOBS,
-    PODS,
-    READ_SECONDS,
-    Api,
-)
+from jupyter_scheduler_k8s.cluster.api import DEADLINE_SECONDS, READ_SECONDS, Api
 from jupyter_scheduler_k8s.cluster.connection import Connection
 from jupyter_scheduler_k8s.cluster.failures import AlreadyExists
 from jupyter_scheduler_k8s.errors import Forbidden, NotFound
+
+_JOBS = "jobs"
+_CRON_JOBS = "cronjobs"
+_PODS = "pods"
 
 _APPLY = "application/apply-patch+yaml"
 _FIELD_MANAGER = "jupyter-scheduler-k8s"
@@ -120,7 +117,7 @@ class ClusterClient:
             AlreadyExists: a Job of this name is there, perhaps from an attempt
                 of this call whose answer was lost; its `live` tells.
         """
-        return self._api.create(JOBS, manifest)
+        return self._api.create(_JOBS, manifest)
 
     def check_job(self, manifest: Mapping[str, Any]) -> None:
         """Have the API judge a Job as if it were created, unknown fields included.
@@ -128,15 +125,15 @@ class ClusterClient:
         Raises:
             Rejected: it would not be accepted, and why.
         """
-        self._api.check(JOBS, manifest)
+        self._api.check(_JOBS, manifest)
 
     def get_job(self, name: str) -> dict[str, Any]:
         """The Job of this name. Raises: NotFound."""
-        return self._api.get(JOBS, name)
+        return self._api.get(_JOBS, name)
 
     def list_jobs(self, label_selector: str, *, name: str | None = None) -> list[dict[str, Any]]:
         """All Jobs that the selector matches; with `name`, only the one of that name."""
-        return self._api.list_all(JOBS, label_selector=label_selector, name=name)
+        return self._api.list_all(_JOBS, label_selector=label_selector, name=name)
 
     def patch_job(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Merge `body` into a Job and return the result.
@@ -145,7 +142,7 @@ class ClusterClient:
             NotFound: there is no such Job.
             Conflict: `body` names a resourceVersion, and the Job has another by now.
         """
-        return self._api.merge(JOBS, name, body)
+        return self._api.merge(_JOBS, name, body)
 
     def delete_job(self, name: str, *, uid: str | None = None) -> None:
         """Delete a Job and, in the background, its pods.
@@ -155,27 +152,27 @@ class ClusterClient:
         Raises:
             NotFound: there is no such Job (any more).
         """
-        self._api.delete(JOBS, name, uid=uid)
+        self._api.delete(_JOBS, name, uid=uid)
 
     # -- CronJobs -----------------------------------------------------------
 
     def create_cron_job(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """Create a CronJob and return it as the API has it. Raises: AlreadyExists, as for Jobs."""
-        return self._api.create(CRON_JOBS, manifest)
+        return self._api.create(_CRON_JOBS, manifest)
 
     def check_cron_job(self, manifest: Mapping[str, Any]) -> None:
         """Have the API judge a CronJob as if it were created. Raises: Rejected, as for Jobs."""
-        self._api.check(CRON_JOBS, manifest)
+        self._api.check(_CRON_JOBS, manifest)
 
     def get_cron_job(self, name: str) -> dict[str, Any]:
         """The CronJob of this name. Raises: NotFound."""
-        return self._api.get(CRON_JOBS, name)
+        return self._api.get(_CRON_JOBS, name)
 
     def list_cron_jobs(
         self, label_selector: str, *, name: str | None = None
     ) -> list[dict[str, Any]]:
         """All CronJobs that the selector matches; with `name`, only the one of that name."""
-        return self._api.list_all(CRON_JOBS, label_selector=label_selector, name=name)
+        return self._api.list_all(_CRON_JOBS, label_selector=label_selector, name=name)
 
     def patch_cron_job(
         self, name: str, body: Mapping[str, Any], *, status: bool = False
@@ -188,7 +185,7 @@ class ClusterClient:
             NotFound: there is no such CronJob.
             Conflict: `body` names a resourceVersion, and the CronJob has another by now.
         """
-        return self._api.merge(CRON_JOBS, name, body, subresource="status" if status else "")
+        return self._api.merge(_CRON_JOBS, name, body, subresource="status" if status else "")
 
     def delete_cron_job(
         self, name: str, *, uid: str | None = None, propagation: str = "Orphan"
@@ -200,13 +197,13 @@ class ClusterClient:
         Raises:
             NotFound: there is no such CronJob (any more).
         """
-        self._api.delete(CRON_JOBS, name, uid=uid, propagation=propagation)
+        self._api.delete(_CRON_JOBS, name, uid=uid, propagation=propagation)
 
     # -- pods, and what is around them --------------------------------------
 
     def list_pods(self, label_selector: str) -> list[dict[str, Any]]:
         """All pods that the selector matches."""
-        return self._api.list_all(PODS, label_selector=label_selector)
+        return self._api.list_all(_PODS, label_selector=label_selector)
 
     def delete_pod(self, name: str, *, uid: str, force: bool = False) -> None:
         """Delete this very pod.
@@ -217,7 +214,7 @@ class ClusterClient:
         Raises:
             NotFound: there is no such pod (any more).
         """
-        self._api.delete(PODS, name, uid=uid, grace_seconds=0 if force else None)
+        self._api.delete(_PODS, name, uid=uid, grace_seconds=0 if force else None)
 
     def read_log(self, pod: str, container: str, *, tail_lines: int) -> str:
         """The end of a container's log, 256 KiB at most. Raises: NotFound."""
@@ -226,7 +223,7 @@ class ClusterClient:
             "tailLines": str(tail_lines),
             "limitBytes": str(_LOG_BYTES),
         }
-        path = self._api.path(PODS, pod) + "/log"
+        path = self._api.path(_PODS, pod) + "/log"
         return self._api.text("pods/log", path, name=pod, query=query)
 
     def apply_secret(self, manifest: Mapping[str, Any]) -> None:

@@ -3,17 +3,21 @@
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.cluster.kinds import Kind
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
+
+Record = JobRecord | DefinitionRecord
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One Job in the cache.
+    """One object in the cache.
 
     Attributes:
-        job: the slimmed Job, packed.
+        data: the slimmed object, packed.
         record: what it says, None while it can't be read.
         made: when the record was made, in seconds of the cache's clock; None if not yet.
         seen: the number of the last change that the watch or a list made to it.
@@ -25,8 +29,8 @@ class Entry:
     name: str
     uid: str
     version: str
-    job: bytes = field(repr=False)
-    record: JobRecord | None = None
+    data: bytes = field(repr=False)
+    record: Record | None = None
     made: float | None = None
     seen: int = 0
     put: int = 0
@@ -82,23 +86,25 @@ class Sorted:
 class Indexes:
     """All orders of the cache's entries, kept together."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
         self.by_time = Sorted(_by_time)
         self.by_name = Sorted(_by_name)
-        self.by_status: dict[str, Sorted] = {}
-        self.by_definition: dict[str, Sorted] = {}
+        # By attribute, then by its value.
+        self.groups: dict[str, dict[str, Sorted]] = {attribute: {} for attribute in kind.groups}
         self.by_id: dict[str, list[Entry]] = {}
+        self._group_of = {attribute: attrgetter(attribute) for attribute in kind.groups}
+        self._id_of: Callable[[Record], str] = attrgetter(kind.id)
 
-    def add(self, entry: Entry, record: JobRecord) -> None:
+    def add(self, entry: Entry, record: Record) -> None:
         """Put in an entry that isn't in yet, under what `record` says."""
         self._place(entry, record)
         self.by_time.add(entry)
         self.by_name.add(entry)
-        self.by_status.setdefault(record.status, Sorted(_by_time)).add(entry)
-        if record.job_definition_id is not None:
-            group = self.by_definition.setdefault(record.job_definition_id, Sorted(_by_time))
-            group.add(entry)
-        self.by_id.setdefault(record.job_id, []).append(entry)
+        for attribute, groups in self.groups.items():
+            value = self._group_of[attribute](record)
+            if value is not None:
+                groups.setdefault(value, Sorted(_by_time)).add(entry)
+        self.by_id.setdefault(self._id_of(record), []).append(entry)
 
     def remove(self, entry: Entry) -> None:
         """Take out an entry that is in, under what its record says."""
@@ -107,34 +113,35 @@ class Indexes:
             return
         self.by_time.remove(entry)
         self.by_name.remove(entry)
-        _remove(self.by_status, record.status, entry)
-        if record.job_definition_id is not None:
-            _remove(self.by_definition, record.job_definition_id, entry)
-        same = self.by_id[record.job_id]
+        for attribute, groups in self.groups.items():
+            value = self._group_of[attribute](record)
+            if value is not None:
+                _remove(groups, value, entry)
+        record_id = self._id_of(record)
+        same = self.by_id[record_id]
         same.remove(entry)
         if not same:
-            del self.by_id[record.job_id]
+            del self.by_id[record_id]
 
     def fill(self, entries: Iterable[Entry]) -> None:
         """Hold the entries that have a record, and no others; faster than one by one."""
         found = [entry for entry in entries if entry.record is not None]
-        by_status: dict[str, list[Entry]] = {}
-        by_definition: dict[str, list[Entry]] = {}
+        grouped: dict[str, dict[str, list[Entry]]] = {attribute: {} for attribute in self.groups}
         self.by_id = {}
         for entry in found:
             record = entry.record
             assert record is not None
             self._place(entry, record)
-            by_status.setdefault(record.status, []).append(entry)
-            if record.job_definition_id is not None:
-                by_definition.setdefault(record.job_definition_id, []).append(entry)
-            self.by_id.setdefault(record.job_id, []).append(entry)
+            for attribute, groups in grouped.items():
+                value = self._group_of[attribute](record)
+                if value is not None:
+                    groups.setdefault(value, []).append(entry)
+            self.by_id.setdefault(self._id_of(record), []).append(entry)
         self.by_time.fill(found)
         self.by_name.fill(found)
-        self.by_status = _sorted_groups(by_status)
-        self.by_definition = _sorted_groups(by_definition)
+        self.groups = {attribute: _sorted_groups(found) for attribute, found in grouped.items()}
 
-    def _place(self, entry: Entry, record: JobRecord) -> None:
+    def _place(self, entry: Entry, record: Record) -> None:
         entry.by_time = (record.create_time, entry.name)
         entry.by_name = (fold(record.name), entry.name)
 

@@ -1,16 +1,16 @@
 """What the API has, put together from three sources that know nothing of each other.
 
-The watch of Jobs, the watch of pods, and the answers to our own writes, which
-are put in so that a reader finds what was just written. Versions of objects are
-opaque, so who is newer is never read off them:
+The watch of the objects that are records, the watch of their pods where they have
+any, and the answers to our own writes, which are put in so that a reader finds what
+was just written. Versions of objects are opaque, so who is newer is never read off them:
 
 - What the watch shows comes in order, and wins over what it showed before.
-- An own write is put in only if the watch has shown nothing of its Job since
+- An own write is put in only if the watch has shown nothing of its object since
   the request was sent; otherwise the watch has it already, or will.
-- Once it is in, it is pinned: what the watch shows of that Job is older until
+- Once it is in, it is pinned: what the watch shows of that object is older until
   it shows that very version.
 - A list and a write that were under way at the same time can't tell which came
-  first; then the Job is looked at live (`unsettled`, `settle`).
+  first; then the object is looked at live (`unsettled`, `settle`).
 - A uid that has left stays away for writers: a late answer resurrects nothing.
   For the watch it may come back, because an object whose labels no longer match
   is shown as DELETED too. So "left" is all that a removal means here: what
@@ -22,13 +22,15 @@ Nothing here locks; cache.py does.
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
-from jupyter_scheduler_k8s.cluster.index import Entry, Indexes
+from jupyter_scheduler_k8s.cluster.index import Entry, Indexes, Record
+from jupyter_scheduler_k8s.cluster.kinds import Kind
 from jupyter_scheduler_k8s.cluster.slim import belongs_to, unpack
 from jupyter_scheduler_k8s.records import JobRecord
 
-Make = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], JobRecord | None]
+Make = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], Record | None]
 
 _ENDED = frozenset({"COMPLETED", "FAILED", "STOPPED"})
 
@@ -44,7 +46,7 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One Job as it came over the wire, slimmed and packed."""
+    """One object as it came over the wire, slimmed and packed."""
 
     name: str
     uid: str
@@ -61,19 +63,23 @@ class _Open:
 
 
 class Mirror:
-    """Jobs with their records, in all orders, and the pods that belong to them.
+    """Objects of one kind with their records, in all orders, and the pods that belong to them.
 
-    Methods that change something return the names of the Jobs that changed.
+    Methods that change something return the names of the objects that changed.
     """
 
-    def __init__(self, make: Make, clock: Callable[[], float]) -> None:
-        """`make` gives the record of a Job and its pods, None if it can't be read."""
+    def __init__(self, kind: Kind, make: Make, clock: Callable[[], float]) -> None:
+        """`make` gives the record of an object and its pods, None if it can't be read."""
+        self.kind = kind
+        self._place: Callable[[Record], Any] = attrgetter(
+            "create_time", "name", kind.id, *kind.groups
+        )
         self._make_record = make
         self._clock = clock
         self._number = 0
         self.entries: dict[str, Entry] = {}
         self.active: set[Entry] = set()
-        self.indexes = Indexes()
+        self.indexes = Indexes(kind)
         self._pods: dict[str, dict[str, bytes]] = {}
         self._job_of_pod: dict[str, str] = {}
         # Known to have left, and still shown by the watch until it shows that.
@@ -83,10 +89,10 @@ class Mirror:
         # When the last list came in: as a number, and on the clock.
         self._listed = 0
         self._listed_at = float("-inf")
-        # Until both first lists are in, records are not made of lists: those
+        # Until all first lists are in, records are not made of lists: those
         # made of Jobs alone would be made a second time with the pods.
-        self.jobs_listed = False
-        self.pods_listed = False
+        self.listed = False
+        self.pods_listed = not kind.has_pods
 
     def number(self) -> int:
         """The number of this moment: changes that come later have a higher one."""
@@ -96,14 +102,14 @@ class Mirror:
     def make(self, entry: Entry) -> None:
         """Make the entry's record, and move it in the indexes if that is called for."""
         record = self._record(entry)
-        if not _same_place(entry.record, record):
+        if not self._same_place(entry.record, record):
             self.indexes.remove(entry)
             if record is not None:
                 self.indexes.add(entry, record)
         entry.record = record
 
     def pods_of(self, entry: Entry) -> list[dict[str, Any]]:
-        """The pods of this very Job, not those of an earlier one of its name."""
+        """The pods of this very object, not those of an earlier one of its name."""
         group = self._pods.get(entry.name)
         if not group:
             return []
@@ -115,7 +121,7 @@ class Mirror:
     def put(self, seen: Seen, sent: int | None) -> bool:
         """Put in the answer to a write that was sent at the number `sent`.
 
-        None is for a Job that was just created: then whatever is known under
+        None is for an object that was just created: then whatever is known under
         its name is taken to be newer. False if nothing was changed because the
         watch knows better, or will.
         """
@@ -146,7 +152,7 @@ class Mirror:
         return True
 
     def forget(self, name: str, uid: str | None) -> list[str]:
-        """Take out a Job that was deleted; with `uid`, only that very one."""
+        """Take out an object that was deleted; with `uid`, only that very one."""
         entry = self.entries.get(name)
         if uid is None and entry is not None:
             uid = entry.uid
@@ -163,10 +169,10 @@ class Mirror:
         self._drop(entry)
         return [name]
 
-    # -- the watch of Jobs --------------------------------------------------
+    # -- the watch of the objects -------------------------------------------
 
-    def replace_jobs(self, listed: Mapping[str, Seen], begun: int) -> list[str]:
-        """These are all Jobs, as asked for at the number `begun`."""
+    def replace(self, listed: Mapping[str, Seen], begun: int) -> list[str]:
+        """These are all objects, as asked for at the number `begun`."""
         number = self._listed = self.number()
         self._listed_at = self._clock()
         self._unsettled.clear()
@@ -199,12 +205,12 @@ class Mirror:
             entry.seen = number
             stored.append(entry)
             changed.append(name)
-        self.jobs_listed = True
+        self.listed = True
         self._make_listed(stored)
         return changed
 
     def unsettled(self) -> list[str]:
-        """The names of Jobs that have to be looked at live."""
+        """The names of objects that have to be looked at live."""
         return sorted(self._unsettled)
 
     def settle(self, name: str, live: Seen | None, asked: int) -> bool:
@@ -232,8 +238,8 @@ class Mirror:
         self.make(entry)
         return True
 
-    def remove_job(self, uid: str, name: str) -> list[str]:
-        """The watch has shown that a Job has left."""
+    def remove(self, uid: str, name: str) -> list[str]:
+        """The watch has shown that an object has left."""
         number = self.number()
         self._forgotten.pop(uid, None)
         self._leave(uid)
@@ -246,8 +252,8 @@ class Mirror:
         self._drop(entry)
         return [name]
 
-    def apply_job(self, seen: Seen) -> list[str]:
-        """The watch has shown a Job, new or changed."""
+    def apply(self, seen: Seen) -> list[str]:
+        """The watch has shown an object, new or changed."""
         number = self.number()
         if seen.uid in self._forgotten:
             return []
@@ -320,7 +326,7 @@ class Mirror:
             entry = Entry(seen.name, seen.uid, seen.version, seen.data)
             self.entries[seen.name] = entry
         else:
-            entry.version, entry.job = seen.version, seen.data
+            entry.version, entry.data = seen.version, seen.data
         entry.pin = None
         return entry
 
@@ -335,17 +341,17 @@ class Mirror:
         if len(self._left) > _REMEMBERED:
             self._left.popitem(last=False)
 
-    def _record(self, entry: Entry) -> JobRecord | None:
-        record = self._make_record(unpack(entry.job), self.pods_of(entry))
+    def _record(self, entry: Entry) -> Record | None:
+        record = self._make_record(unpack(entry.data), self.pods_of(entry))
         entry.made = self._clock()
-        if record is not None and record.status not in _ENDED:
+        if isinstance(record, JobRecord) and record.status not in _ENDED:
             self.active.add(entry)
         else:
             self.active.discard(entry)
         return record
 
     def _make_listed(self, stored: Sequence[Entry]) -> None:
-        if not (self.jobs_listed and self.pods_listed):
+        if not (self.listed and self.pods_listed):
             # What was written before is there already, and lacks the half that came now.
             for entry in stored:
                 entry.made = None
@@ -360,15 +366,8 @@ class Mirror:
             entry.record = self._record(entry)
         self.indexes.fill(self.entries.values())
 
-
-def _same_place(old: JobRecord | None, new: JobRecord | None) -> bool:
-    """Whether both are found in the same places of all indexes."""
-    if old is None or new is None:
-        return old is new
-    return (old.create_time, old.status, old.job_definition_id, old.job_id, old.name) == (
-        new.create_time,
-        new.status,
-        new.job_definition_id,
-        new.job_id,
-        new.name,
-    )
+    def _same_place(self, old: Record | None, new: Record | None) -> bool:
+        """Whether both are found in the same places of all indexes."""
+        if old is None or new is None:
+            return old is new
+        return bool(self._place(old) == self._place(new))

@@ -1,4 +1,4 @@
-"""The parts of Jobs and pods that records are made of; the rest is dropped on arrival.
+"""The parts of objects that records are made of; the rest is dropped on arrival.
 
 What is kept is what status.py, diagnosis.py, views.py and the recorder read. It
 is kept as JSON text: a tenth of the memory of dicts, and decoded only when a
@@ -24,6 +24,11 @@ _OF_JOB_STATUS = (
     *("conditions", "startTime", "completionTime"),
     *("active", "terminating", "ready", "failed"),
 )
+_OF_CRON_JOB_SPEC = (
+    *("schedule", "timeZone", "suspend"),
+    *("concurrencyPolicy", "startingDeadlineSeconds"),
+)
+_OF_CRON_JOB_STATUS = ("lastScheduleTime", "lastSuccessfulTime")
 _OF_POD_STATUS = ("phase", "reason", "message", "startTime", "conditions")
 _OF_CONTAINER = ("name", "image", "resources")
 _OF_CONTAINER_STATUS = ("name", "image", "state", "lastState", "restartCount")
@@ -36,6 +41,15 @@ def slim_job(job: Mapping[str, Any]) -> dict[str, Any]:
     spec = _pick(job.get("spec"), _OF_JOB_SPEC)
     status = _pick(job.get("status"), _OF_JOB_STATUS)
     return {"metadata": found, "spec": spec, "status": status}
+
+
+def slim_cron_job(cron_job: Mapping[str, Any]) -> dict[str, Any]:
+    """A CronJob without what no record needs, its template above all."""
+    return {
+        "metadata": _metadata(cron_job),
+        "spec": _pick(cron_job.get("spec"), _OF_CRON_JOB_SPEC),
+        "status": _pick(cron_job.get("status"), _OF_CRON_JOB_STATUS),
+    }
 
 
 def slim_pod(pod: Mapping[str, Any]) -> dict[str, Any]:

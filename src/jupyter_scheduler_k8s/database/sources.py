@@ -10,9 +10,10 @@ from operator import itemgetter
 from typing import Any, Protocol
 
 from jupyter_scheduler_k8s import names
-from jupyter_scheduler_k8s.cluster.cache import TIME_DEPENDENT, MakeRecord, RecordCache, View
+from jupyter_scheduler_k8s.cluster.cache import TIME_DEPENDENT, MakeRecord, RecordCache
 from jupyter_scheduler_k8s.cluster.index import Entry
 from jupyter_scheduler_k8s.cluster.slim import belongs_to
+from jupyter_scheduler_k8s.cluster.view import View
 from jupyter_scheduler_k8s.database.conditions import (
     Compare,
     Condition,
@@ -94,7 +95,7 @@ class LiveSource(ListSource):
         client: JobLister,
         *,
         selector: str,
-        make_record: MakeRecord,
+        make_record: MakeRecord[Any],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(self._fetch)
@@ -143,7 +144,7 @@ class LiveSource(ListSource):
 class CacheSource:
     """Records from the cache, by its indexes where they help."""
 
-    def __init__(self, cache: RecordCache) -> None:
+    def __init__(self, cache: RecordCache[Any]) -> None:
         self._cache = cache
 
     def select(self, selection: Selection) -> list[Any]:
@@ -170,13 +171,13 @@ class _Plan:
     in_time_order: bool
 
 
-def _refresh(view: View, where: Condition, order: Sequence[Order]) -> None:
+def _refresh(view: View[Any], where: Condition, order: Sequence[Order]) -> None:
     used = where.fields() | {clause.field.name for clause in order}
     if used & TIME_DEPENDENT:
         view.refresh()
 
 
-def _plan(view: View, where: Condition) -> _Plan:
+def _plan(view: View[Any], where: Condition) -> _Plan:
     parts = [part for part in conjuncts(where) if part != Truth(True)]
     everything = view.everything()
     best, covered, in_time_order = everything, None, True
@@ -189,14 +190,13 @@ def _plan(view: View, where: Condition) -> _Plan:
     return _Plan(best, Every(rest) if rest else None, in_time_order)
 
 
-def _indexed(view: View, part: Condition) -> tuple[Sequence[Entry], bool, bool] | None:
+def _indexed(view: View[Any], part: Condition) -> tuple[Sequence[Entry], bool, bool] | None:
     """What an index has for a condition, whether that is exact, and in the order of time."""
-    if (value := _equals(part, "job_id")) is not None:
+    if (value := _equals(part, view.kind.id)) is not None:
         return view.with_id(value), True, True
-    if (value := _equals(part, "status")) is not None:
-        return view.with_status(value), True, True
-    if (value := _equals(part, "job_definition_id")) is not None:
-        return view.with_definition(value), True, True
+    for attribute in view.kind.groups:
+        if (value := _equals(part, attribute)) is not None:
+            return view.with_value(attribute, value), True, True
     if isinstance(part, Like) and part.field.name == "name":
         prefix, exact = part.prefix()
         if prefix:
@@ -204,7 +204,7 @@ def _indexed(view: View, part: Condition) -> tuple[Sequence[Entry], bool, bool] 
     return None
 
 
-def _select(view: View, selection: Selection) -> list[Entry]:
+def _select(view: View[Any], selection: Selection) -> list[Entry]:
     plan = _plan(view, selection.where)
     newest_first = _by_time_only(selection.order)
     if newest_first is None:

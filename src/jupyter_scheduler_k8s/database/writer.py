@@ -50,7 +50,7 @@ class JobWriter:
         self,
         client: JobClient,
         *,
-        cache: RecordCache | None = None,
+        cache: RecordCache[JobRecord] | None = None,
         create: Callable[[Job], dict[str, Any]] | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

@@ -18,6 +18,7 @@ from jupyter_scheduler_k8s.diagnosis import diagnose
 from jupyter_scheduler_k8s.doctor.checks import skew
 from jupyter_scheduler_k8s.doctor.report import Finding, ok, problem
 from jupyter_scheduler_k8s.errors import BackendError, NotFound
+from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.views import job_record
 from jupyter_scheduler_k8s.waiting import event_reason, waiting_reason
 
@@ -114,7 +115,7 @@ def run(client: ClusterClient, manifest: Mapping[str, Any], *, seconds: float = 
             sink,
             log=logging.getLogger(__name__),
         )
-        for resource, sink in (("jobs", cache.jobs), ("pods", cache.pods))
+        for resource, sink in cache.sinks.items()
     ]
     try:
         job = client.create_job(manifest)
@@ -138,7 +139,7 @@ def run(client: ClusterClient, manifest: Mapping[str, Any], *, seconds: float = 
 
 
 def _silence(
-    client: ClusterClient, cache: RecordCache, job: Mapping[str, Any], seconds: float
+    client: ClusterClient, cache: RecordCache[JobRecord], job: Mapping[str, Any], seconds: float
 ) -> Finding:
     _, pods = cache.objects(job["metadata"]["name"]) or (job, [])
     why = next((found for pod in pods if (found := waiting_reason(pod))), None)
