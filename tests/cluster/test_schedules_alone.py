@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def five_minutes(
             together = define(first, "n.ipynb", name="together", schedule=EVERY_MINUTE)
             for definition_id in (alone, together):
                 until(
-                    lambda definition_id=definition_id: all_ended(kubectl, definition_id),
+                    partial(all_ended, kubectl, definition_id),
                     seconds=60 * (SLOTS + 2),
                     what=f"{SLOTS} runs",
                 )
