@@ -1,4 +1,4 @@
-"""Programs built from Go modules: Kubernetes in one binary, the S3 server, the pause program."""
+"""Programs built from Go modules: Kubernetes in one binary, the S3 server, small ones of ours."""
 
 import os
 import platform
@@ -29,6 +29,7 @@ class Program:
 KUBERNETES = Program("kubernetes", ".", "6 to 7 minutes")
 S3_SERVER = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw", "1 to 2 minutes")
 PAUSE = Program("pause", ".", "seconds")
+NEXT_RUNS = Program("nextruns", ".", "seconds")
 
 
 def parse_go_version(text: str) -> tuple[int, int] | None:
@@ -92,6 +93,15 @@ def build(layout: Layout, program: Program) -> Path:
         )
 
     return cached(layout.cache, f"bin-{program.name}", name, make)
+
+
+def provide(layout: Layout, program: Program) -> None:
+    """Builds the program and puts it beside kubectl, for shells and tests."""
+    built = build(layout, program)
+    path = layout.state / "bin" / program.name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.symlink_to(built)
 
 
 def kind(layout: Layout) -> Path:

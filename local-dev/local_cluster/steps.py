@@ -5,7 +5,19 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 
-from . import access, cleanup, env_file, images, kind, native, prerequisites, processes, s3, slots
+from . import (
+    access,
+    binaries,
+    cleanup,
+    env_file,
+    images,
+    kind,
+    native,
+    prerequisites,
+    processes,
+    s3,
+    slots,
+)
 from .cache import digest, locked, tree_digest
 from .errors import LocalClusterError
 from .kind import KindCluster
@@ -34,6 +46,7 @@ def up(layout: Layout, *, with_image: bool = True) -> None:
             building = side.submit(images.Buildah(layout).build, image) if ahead else None
             cluster: AnyCluster = kind.up(layout, engine) if engine else native.up(layout)
             storage = s3.up(layout, cluster.s3_address)
+            binaries.provide(layout, binaries.NEXT_RUNS)
             if building:
                 building.result()
         access.apply_manifests(cluster, layout)

@@ -16,6 +16,7 @@ from local_cluster import (
     oci,
 )
 from local_cluster.errors import CommandFailed, LocalClusterError
+from local_cluster.layout import Layout
 
 
 class TestCache:
@@ -93,6 +94,18 @@ class TestBinaries:
         assert binaries.kubernetes_version(go_mod) == "v1.34.4"
         with pytest.raises(LocalClusterError):
             binaries.kubernetes_version("module x\n")
+
+    def test_a_program_beside_kubectl_is_the_one_that_was_built_last(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        layout = Layout(checkout=tmp_path, state=tmp_path / "state", cache=tmp_path / "cache")
+        layout.state.mkdir()
+        program = binaries.NEXT_RUNS
+        for text in ("first", "second"):
+            (tmp_path / text).write_text(text)
+            monkeypatch.setattr(binaries, "build", lambda layout, of, name=text: tmp_path / name)
+            binaries.provide(layout, program)
+            assert (layout.state / "bin" / program.name).read_text() == text
 
 
 class TestDebian:

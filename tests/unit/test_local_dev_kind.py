@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local_cluster import env_file, kind, s3, steps
+from local_cluster import binaries, env_file, kind, s3, steps
 from local_cluster.layout import Layout
 from local_cluster.s3 import S3
 
@@ -75,6 +75,8 @@ class Machine:
             return S3(f"http://{address}:7070", "key", "secret")
 
         monkeypatch.setattr(s3, "up", s3_up)
+        # Go is no part of this.
+        monkeypatch.setattr(binaries, "provide", lambda layout, program: None)
 
     def calls(self) -> list[str]:
         """What was called since the last time."""
