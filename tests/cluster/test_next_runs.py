@@ -15,12 +15,13 @@ from zoneinfo import available_timezones
 import pytest
 from jupyter_scheduler import utils
 
-from cluster.next_runs import ROWS, Row, seconds
+from cluster.next_runs import Row, rows, seconds
 from jupyter_scheduler_k8s import cron
 from local_cluster import binaries
 from local_cluster.layout import Layout
 
 ROOT = Path(__file__).parents[2]
+ROWS = {f"{row.schedule} {row.timezone} {row.start}": row for row in rows()}
 
 
 class NextRuns:
@@ -47,22 +48,22 @@ def kubernetes() -> NextRuns:
 
 
 def count(row: Row) -> int:
-    # One more than there is, where nothing follows.
+    # Where nothing follows, ask for it.
     return max(len(row.times), 1)
 
 
 def test_kubernetes_fires_by_the_table(kubernetes: NextRuns) -> None:
     asked = [
-        (*cron.for_kubernetes(row.schedule, row.timezone), seconds(row.start), count(row))
-        for row in ROWS
+        (*cron.for_kubernetes(row.schedule, row.timezone), row.start, count(row))
+        for row in ROWS.values()
     ]
-    said = {row.name: answer for row, answer in zip(ROWS, kubernetes.ask(asked), strict=True)}
-    assert said == {row.name: {"times": row.expected()} for row in ROWS}
+    said = dict(zip(ROWS, kubernetes.ask(asked), strict=True))
+    assert said == {name: {"times": row.times} for name, row in ROWS.items()}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_the_list_shows_what_kubernetes_does(row: Row) -> None:
-    after: int | None = seconds(row.start) * 1000
+    after: int | None = row.start * 1000
     shown = []
     for _ in range(count(row)):
         assert after is not None
@@ -70,16 +71,16 @@ def test_the_list_shows_what_kubernetes_does(row: Row) -> None:
         if after is None:
             break
         shown.append(after)
-    assert shown == [moment * 1000 for moment in row.expected()]
+    assert shown == [moment * 1000 for moment in row.times]
 
 
 # What croniter calls on a Python that has deprecated it.
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_upstream_differs_only_where_the_table_says_so(
     row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moment = float(seconds(row.start))
+    moment = float(row.start)
 
     class Clock(datetime):
         @classmethod
@@ -87,13 +88,12 @@ def test_upstream_differs_only_where_the_table_says_so(
             return cls.fromtimestamp(moment, tz)
 
     monkeypatch.setattr(utils, "datetime", Clock)
-    expected = row.expected_upstream()
-    if not expected:
+    if not row.upstream:
         # pytz and croniter have an exception each, and its kind is no matter here.
         with pytest.raises(Exception, match=r"failed to find next date|Coyhaique"):
             utils.compute_next_run_time(row.schedule, row.timezone)
         return
-    for following in expected:
+    for following in row.upstream:
         moment = utils.compute_next_run_time(row.schedule, row.timezone) / 1000
         assert moment == following
 

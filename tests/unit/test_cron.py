@@ -1,0 +1,276 @@
+"""Schedules: what a CronJob gets for what was typed, what is refused, and the next run.
+
+That Kubernetes' own library agrees is tests/cluster/test_next_runs.py.
+"""
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jupyter_scheduler_k8s import cron
+from jupyter_scheduler_k8s.errors import BackendError
+
+
+def written(schedule: str) -> str:
+    return cron.for_kubernetes(schedule, None)[0]
+
+
+def milliseconds(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("* * * * *", "* * * * *"),
+        ("0 9 * * 1-5", "0 9 * * 1-5"),
+        ("  0   9\t* *\n* ", "0 9 * * *"),
+        ("05 009 01 01 *", "5 9 1 1 *"),
+        ("*/5 */2 * */3 *", "*/5 */2 * */3 *"),
+        ("*/1 */1 */1 */1 */1", "* * * * *"),
+        ("0-59 0-23 1-31 1-12 0-7", "* * * * *"),
+        ("*/70 */24 * * *", "0 0 * * *"),
+        (f"*/{'9' * 30} * * * *", "0 * * * *"),
+        ("7/20 * * * *", "7,27,47 * * * *"),
+        ("0,30 22-23,0-4 * * *", "0,30 0-4,22,23 * * *"),
+        ("5,5,3,4 * * * *", "3-5 * * * *"),
+        ("0 0 * JAN,jul-Sep *", "0 0 * 1,7-9 *"),
+        ("0 0 * * 7", "0 0 * * 0"),
+        ("0 0 * * MON-SUN", "0 0 * * *"),
+        ("0 0 * * Mon-Fri", "0 0 * * 1-5"),
+        ("0 0 * * sat-sun", "0 0 * * 0,6"),
+        ("0 0 * * 5-7", "0 0 * * 0,5,6"),
+        ("0 0 * * 1/3", "0 0 * * 0,1,4"),
+        # Beside a weekday, a day field of all days is a star to upstream and a list to
+        # Kubernetes, and a step from a star is a list to both.
+        ("0 0 1-31 * 1", "0 0 * * 1"),
+        ("0 0 *,5 * 1", "0 0 * * 1"),
+        ("0 0 */10 * 1", "0 0 1,11,21,31 * 1"),
+        ("0 0 1 * 1-7", "0 0 1 * *"),
+        ("0 0 1 * */3", "0 0 1 * 0,3,6"),
+        ("0 0 30 2 1", "0 0 30 2 1"),
+        ("0 0 29 2 *", "0 0 29 2 *"),
+        ("@hourly", "0 * * * *"),
+        ("@daily", "0 0 * * *"),
+        (" @Midnight ", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+    ],
+)
+def test_what_a_cronjob_gets(schedule: str, expected: str) -> None:
+    assert written(schedule) == expected
+
+
+READ = (
+    "can't be read; write *, numbers ({}), ranges such as 1-5, steps such as */2, or several of"
+    " them with commas."
+)
+FIELDS = "fields; write five: minute, hour, day of the month, month, day of the week."
+NO_NAME = (
+    "is no time that Kubernetes knows; write five fields, or one of @hourly, @daily, @midnight,"
+    " @weekly, @monthly, @yearly, @annually."
+)
+FROM_THE_END = "counts from a month's end or by weeks; write plain numbers."
+NEVER = "never comes: no such month has such a day; write a day that it has."
+
+
+@pytest.mark.parametrize(
+    ("schedule", "said"),
+    [
+        ("", f"The schedule '' has 0 {FIELDS}"),
+        ("0 9 * *", f"The schedule '0 9 * *' has 4 {FIELDS}"),
+        ("0 9 * * * 30", f"The schedule '0 9 * * * 30' has 6 {FIELDS}"),
+        ("* " * 5000, f"The schedule '{'* ' * 20}' has 5000 {FIELDS}"),
+        ("@reboot", f"The schedule '@reboot' {NO_NAME}"),
+        ("@every 5m", f"The schedule '@every 5m' {NO_NAME}"),
+        (
+            "TZ=Europe/Berlin 0 9 * * *",
+            "The schedule 'TZ=Europe/Berlin 0 9 * * *' names a time zone; leave it out, and choose"
+            " it as the job's time zone.",
+        ),
+        (
+            "cron_tz=UTC @daily",
+            "The schedule 'cron_tz=UTC @daily' names a time zone; leave it out, and choose it as"
+            " the job's time zone.",
+        ),
+        (
+            "0 0 ? * 1",
+            "The schedule's day of the month '?' has a question mark; write * for any.",
+        ),
+        ("0 0 L * *", f"The schedule's day of the month 'l' {FROM_THE_END}"),
+        ("0 0 1,15-L * *", f"The schedule's day of the month '1,15-l' {FROM_THE_END}"),
+        ("0 0 * * 5#2", f"The schedule's day of the week '5#2' {FROM_THE_END}"),
+        ("0 0 * * L5", f"The schedule's day of the week 'l5' {FROM_THE_END}"),
+        (
+            "H 3 * * *",
+            "The schedule's minute 'h' leaves the choice of a time open; write it.",
+        ),
+        (
+            "0 R(1-4) * * *",
+            "The schedule's hour 'r(1-4)' leaves the choice of a time open; write it.",
+        ),
+        (
+            "0 22-4 * * *",
+            "The schedule's hour '22-4' has a range that ends before it begins; write 22-23,0-4.",
+        ),
+        (
+            "0 0 * 1,11-2/2 *",
+            "The schedule's month '1,11-2/2' has a range that ends before it begins; write"
+            " 11-12,1-2.",
+        ),
+        ("60 * * * *", "The schedule's minute '60' " + READ.format("0 to 59")),
+        ("*/0 * * * *", "The schedule's minute '*/0' " + READ.format("0 to 59")),
+        ("-5 * * * *", "The schedule's minute '-5' " + READ.format("0 to 59")),
+        ("1,,2 * * * *", "The schedule's minute '1,,2' " + READ.format("0 to 59")),
+        ("1.5 * * * *", "The schedule's minute '1.5' " + READ.format("0 to 59")),
+        ("0 24 * * *", "The schedule's hour '24' " + READ.format("0 to 23")),
+        ("0 0 0 * *", "The schedule's day of the month '0' " + READ.format("1 to 31")),
+        ("0 0 15W * *", "The schedule's day of the month '15w' " + READ.format("1 to 31")),
+        ("0 0 * may-jan *", "The schedule's month 'may-jan' " + READ.format("1 to 12 or jan to dec")),
+        ("0 0 * 13 *", "The schedule's month '13' " + READ.format("1 to 12 or jan to dec")),
+        ("0 0 * * 8", "The schedule's day of the week '8' " + READ.format("0 to 7 or sun to sat")),
+        ("0 0 * * monday", "The schedule's day of the week 'monday' "
+            + READ.format("0 to 7 or sun to sat")),
+        ("0 0 30 2 *", f"The schedule '0 0 30 2 *' {NEVER}"),
+        ("0 0 31 4,6,9,11 0-6", f"The schedule '0 0 31 4,6,9,11 0-6' {NEVER}"),
+    ],
+)  # fmt: skip
+def test_what_a_cronjob_cannot_have_is_refused(schedule: str, said: str) -> None:
+    with pytest.raises(BackendError) as refusal:
+        cron.for_kubernetes(schedule, "UTC")
+    assert str(refusal.value) == said
+
+
+@pytest.mark.parametrize("form", ["9" * 5000, "1-" + "9" * 5000, "0\0", "\ud83d", "🕐", "٣x"])
+def test_nothing_that_can_be_typed_is_more_than_a_refusal(form: str) -> None:
+    for place in range(5):
+        fields = ["*"] * 5
+        fields[place] = form
+        with pytest.raises(BackendError) as refusal:
+            cron.for_kubernetes(" ".join(fields), "UTC")
+        assert len(str(refusal.value)) < 300
+
+
+def test_what_is_written_is_its_own_form() -> None:
+    """Reading it again changes nothing."""
+    forms = ("*", "*/2", "*/3", "1", "2-4", "1-6/2", "3/2", "1,2,5", "1-2,4-6")
+    for place, form, other in itertools.product(range(5), forms, ("*", "1-3")):
+        fields = [other] * 5
+        fields[place] = form
+        text = written(" ".join(fields))
+        assert written(text) == text
+
+
+@pytest.mark.parametrize(
+    ("timezone", "expected"),
+    [
+        (None, "UTC"),
+        ("", "UTC"),
+        ("UTC", "UTC"),
+        ("utc", "UTC"),
+        ("Europe/Berlin", "Europe/Berlin"),
+        ("EUROPE/berlin", "Europe/Berlin"),
+        ("america/port-au-prince", "America/Port-au-Prince"),
+        ("Etc/GMT+5", "Etc/GMT+5"),
+        ("EST5EDT", "EST5EDT"),
+    ],
+)
+def test_a_zone_is_spelt_as_kubernetes_knows_it(timezone: str | None, expected: str) -> None:
+    assert cron.for_kubernetes("@daily", timezone) == ("0 0 * * *", expected)
+
+
+@pytest.mark.parametrize(
+    "timezone",
+    ["Local", "local", "CET-1CEST", "Europe/Bonn", "Europe", "../UTC", "/etc/localtime", " ", "\0"],
+)
+def test_an_unknown_zone_is_refused(timezone: str) -> None:
+    said = f"The time zone {timezone!r} is unknown; write a name such as Europe/Berlin or UTC."
+    for refused in (
+        lambda: cron.for_kubernetes("@daily", timezone),
+        lambda: cron.next_run_time("@daily", timezone, 0),
+    ):
+        with pytest.raises(BackendError) as refusal:
+            refused()
+        assert str(refusal.value) == said
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("2026-01-05T09:59:59.999Z", "2026-01-05T10:00Z"),
+        ("2026-01-05T10:00Z", "2026-01-05T10:30Z"),
+        ("2026-01-05T10:00:00.001Z", "2026-01-05T10:30Z"),
+    ],
+)
+def test_a_run_is_after_the_moment_never_at_it(after: str, expected: str) -> None:
+    found = cron.next_run_time("0,30 * * * *", None, milliseconds(after))
+    assert found == milliseconds(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "timezone", "after", "expected"),
+    [
+        # 02:30 isn't there on 29 March, and twice on 25 October.
+        ("30 2 * * *", "Europe/Berlin", "2026-03-28T12:00+01:00", "2026-03-30T02:30+02:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T02:30+02:00", "2026-10-25T02:30+01:00"),
+        # On a day of a change, noon is noon.
+        ("0 12 * * *", "Europe/Berlin", "2026-03-29T00:30+01:00", "2026-03-29T12:00+02:00"),
+        ("0 0 1 1 *", "Asia/Kathmandu", "2026-12-31T18:00Z", "2026-12-31T18:15Z"),
+        ("0 0 * * *", "America/Santiago", "2026-09-05T12:00-04:00", "2026-09-07T00:00-03:00"),
+        ("0 3 * * 6", "America/Santiago", "2026-09-05T12:00-04:00", "2026-09-06T03:00-03:00"),
+        ("0 3 * * *", "Australia/Lord_Howe", "2026-10-03T12:00+10:30", "2026-10-05T03:00+11:00"),
+    ],
+)
+def test_where_clocks_change(schedule: str, timezone: str, after: str, expected: str) -> None:
+    found = cron.next_run_time(schedule, timezone, milliseconds(after))
+    assert found == milliseconds(expected)
+
+
+def test_what_never_comes_has_no_next_run() -> None:
+    now = milliseconds("2026-01-05T10:00Z")
+    assert cron.next_run_time("0 0 30 2 *", "UTC", now) is None
+    # Kubernetes looks five years ahead, and 2100 is no leap year.
+    assert cron.next_run_time("0 0 29 2 *", "UTC", milliseconds("2096-02-29T00:00Z")) is None
+
+
+def test_a_day_that_was_skipped_holds_nobody_up() -> None:
+    # Samoa had no 30 December 2011; Kubernetes' library would look for it for ever.
+    before = milliseconds("2011-12-29T12:00-10:00")
+    assert cron.next_run_time("0 0 31 * *", "Pacific/Apia", before) is None
+    assert cron.next_run_time("0 0 * * *", "UTC", before) == milliseconds("2011-12-30T00:00Z")
+
+
+def minutes_after(moment: datetime, days: int) -> Iterator[datetime]:
+    return (moment + timedelta(minutes=past) for past in range(1, days * 1440))
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"])
+@pytest.mark.parametrize(
+    ("schedule", "fits"),
+    [
+        ("*/7 3 * * *", lambda at: at.minute % 7 == 0 and at.hour == 3),
+        ("45 23 1-7 * 1", lambda at: (at.hour, at.minute) == (23, 45)
+            and (at.day < 8 or at.isoweekday() == 1)),
+        ("0 */5 * 3,11 *", lambda at: at.minute == 0 and at.hour % 5 == 0 and at.month in (3, 11)),
+    ],
+)  # fmt: skip
+def test_the_next_run_is_the_first_minute_whose_clock_fits(
+    schedule: str, fits: object, zone: str
+) -> None:
+    assert callable(fits)
+    for text in (
+        "2026-03-06T00:00Z",
+        "2026-03-28T20:00Z",
+        "2026-10-24T20:00Z",
+        "2026-10-31T20:00Z",
+    ):
+        start = datetime.fromisoformat(text)
+        times = (at.astimezone(ZoneInfo(zone)) for at in minutes_after(start, 40))
+        first = next(at.astimezone(UTC) for at in times if fits(at))
+        found = cron.next_run_time(schedule, zone, int(start.timestamp() * 1000))
+        assert found == first.timestamp() * 1000
