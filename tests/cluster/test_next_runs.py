@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import available_timezones
 
 import pytest
+from croniter.croniter import croniter
 from jupyter_scheduler import utils
 
 from cluster.next_runs import Row, rows, seconds
@@ -20,6 +21,13 @@ from jupyter_scheduler_k8s import cron
 from local_cluster import binaries
 from local_cluster.layout import Layout
 
+# What croniter calls on a Python that has deprecated it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning"
+)
+
+# It has no types.
+UPSTREAM: Any = croniter
 ROOT = Path(__file__).parents[2]
 ROWS = {f"{row.schedule} {row.timezone} {row.start}": row for row in rows()}
 
@@ -74,8 +82,6 @@ def test_the_list_shows_what_kubernetes_does(row: Row) -> None:
     assert shown == [moment * 1000 for moment in row.times]
 
 
-# What croniter calls on a Python that has deprecated it.
-@pytest.mark.filterwarnings("ignore:datetime.datetime.utcfromtimestamp:DeprecationWarning")
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_upstream_differs_only_where_the_table_says_so(
     row: Row, monkeypatch: pytest.MonkeyPatch
@@ -120,7 +126,7 @@ def test_what_is_written_anew_is_accepted_and_means_the_same(kubernetes: NextRun
     cases = [
         (text, start)
         for text, start in itertools.product(dict.fromkeys(texts), starts)
-        if utils.croniter.is_valid(text)
+        if UPSTREAM.is_valid(text)
     ]
     assert len(cases) > 300
 
@@ -130,5 +136,5 @@ def test_what_is_written_anew_is_accepted_and_means_the_same(kubernetes: NextRun
 
 
 def upstream_runs(text: str, start: int, number: int) -> list[int]:
-    runs = utils.croniter(text, start)
+    runs = UPSTREAM(text, start)
     return [int(runs.get_next(float)) for _ in range(number)]

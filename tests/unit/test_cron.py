@@ -4,7 +4,7 @@ That Kubernetes' own library agrees is tests/cluster/test_next_runs.py.
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -70,6 +70,8 @@ READ = (
     "can't be read; write *, numbers ({}), ranges such as 1-5, steps such as */2, or several of"
     " them with commas."
 )
+MINUTE, HOUR, DAY = (READ.format(numbers) for numbers in ("0 to 59", "0 to 23", "1 to 31"))
+MONTH, WEEKDAY = READ.format("1 to 12 or jan to dec"), READ.format("0 to 7 or sun to sat")
 FIELDS = "fields; write five: minute, hour, day of the month, month, day of the week."
 NO_NAME = (
     "is no time that Kubernetes knows; write five fields, or one of @hourly, @daily, @midnight,"
@@ -123,23 +125,22 @@ NEVER = "never comes: no such month has such a day; write a day that it has."
             "The schedule's month '1,11-2/2' has a range that ends before it begins; write"
             " 11-12,1-2.",
         ),
-        ("60 * * * *", "The schedule's minute '60' " + READ.format("0 to 59")),
-        ("*/0 * * * *", "The schedule's minute '*/0' " + READ.format("0 to 59")),
-        ("-5 * * * *", "The schedule's minute '-5' " + READ.format("0 to 59")),
-        ("1,,2 * * * *", "The schedule's minute '1,,2' " + READ.format("0 to 59")),
-        ("1.5 * * * *", "The schedule's minute '1.5' " + READ.format("0 to 59")),
-        ("0 24 * * *", "The schedule's hour '24' " + READ.format("0 to 23")),
-        ("0 0 0 * *", "The schedule's day of the month '0' " + READ.format("1 to 31")),
-        ("0 0 15W * *", "The schedule's day of the month '15w' " + READ.format("1 to 31")),
-        ("0 0 * may-jan *", "The schedule's month 'may-jan' " + READ.format("1 to 12 or jan to dec")),
-        ("0 0 * 13 *", "The schedule's month '13' " + READ.format("1 to 12 or jan to dec")),
-        ("0 0 * * 8", "The schedule's day of the week '8' " + READ.format("0 to 7 or sun to sat")),
-        ("0 0 * * monday", "The schedule's day of the week 'monday' "
-            + READ.format("0 to 7 or sun to sat")),
+        ("60 * * * *", f"The schedule's minute '60' {MINUTE}"),
+        ("*/0 * * * *", f"The schedule's minute '*/0' {MINUTE}"),
+        ("-5 * * * *", f"The schedule's minute '-5' {MINUTE}"),
+        ("1,,2 * * * *", f"The schedule's minute '1,,2' {MINUTE}"),
+        ("1.5 * * * *", f"The schedule's minute '1.5' {MINUTE}"),
+        ("0 24 * * *", f"The schedule's hour '24' {HOUR}"),
+        ("0 0 0 * *", f"The schedule's day of the month '0' {DAY}"),
+        ("0 0 15W * *", f"The schedule's day of the month '15w' {DAY}"),
+        ("0 0 * may-jan *", f"The schedule's month 'may-jan' {MONTH}"),
+        ("0 0 * 13 *", f"The schedule's month '13' {MONTH}"),
+        ("0 0 * * 8", f"The schedule's day of the week '8' {WEEKDAY}"),
+        ("0 0 * * monday", f"The schedule's day of the week 'monday' {WEEKDAY}"),
         ("0 0 30 2 *", f"The schedule '0 0 30 2 *' {NEVER}"),
         ("0 0 31 4,6,9,11 0-6", f"The schedule '0 0 31 4,6,9,11 0-6' {NEVER}"),
     ],
-)  # fmt: skip
+)
 def test_what_a_cronjob_cannot_have_is_refused(schedule: str, said: str) -> None:
     with pytest.raises(BackendError) as refusal:
         cron.for_kubernetes(schedule, "UTC")
@@ -249,27 +250,25 @@ def minutes_after(moment: datetime, days: int) -> Iterator[datetime]:
     return (moment + timedelta(minutes=past) for past in range(1, days * 1440))
 
 
+def is_first_or_monday(at: datetime) -> bool:
+    return at.day < 8 or at.isoweekday() == 1
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu"])
 @pytest.mark.parametrize(
     ("schedule", "fits"),
     [
         ("*/7 3 * * *", lambda at: at.minute % 7 == 0 and at.hour == 3),
-        ("45 23 1-7 * 1", lambda at: (at.hour, at.minute) == (23, 45)
-            and (at.day < 8 or at.isoweekday() == 1)),
+        ("45 3 1-7 * 1", lambda at: (at.hour, at.minute) == (3, 45) and is_first_or_monday(at)),
         ("0 */5 * 3,11 *", lambda at: at.minute == 0 and at.hour % 5 == 0 and at.month in (3, 11)),
     ],
-)  # fmt: skip
+)
 def test_the_next_run_is_the_first_minute_whose_clock_fits(
-    schedule: str, fits: object, zone: str
+    schedule: str, fits: Callable[[datetime], bool], zone: str
 ) -> None:
-    assert callable(fits)
-    for text in (
-        "2026-03-06T00:00Z",
-        "2026-03-28T20:00Z",
-        "2026-10-24T20:00Z",
-        "2026-10-31T20:00Z",
-    ):
-        start = datetime.fromisoformat(text)
+    # The last evenings before clocks change in Germany and in the United States.
+    for day in ("2026-03-07", "2026-03-28", "2026-10-24", "2026-10-31"):
+        start = datetime.fromisoformat(f"{day}T20:00Z")
         times = (at.astimezone(ZoneInfo(zone)) for at in minutes_after(start, 40))
         first = next(at.astimezone(UTC) for at in times if fits(at))
         found = cron.next_run_time(schedule, zone, int(start.timestamp() * 1000))
