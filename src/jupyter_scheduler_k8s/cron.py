@@ -76,6 +76,9 @@ _NAMED = {
     "@annually": "0 0 1 1 *",
 }
 
+# Upstream's column has as many characters.
+_LONGEST = 256
+
 _LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
@@ -130,7 +133,9 @@ def _walk(fields: _Fields, moment: datetime) -> datetime | None:
     that fitted is not looked at again until a smaller one begins anew at 0 or 1.
     """
     last_year = moment.year + 5
+    # How many of month, day and hour need no second look.
     fitted = 0
+    # Whether smaller fields are at their beginning already.
     aligned = False
     # Five years take less; a day that clocks skip, as Samoa's in 2011, would take for ever.
     for _ in range(10_000):
@@ -202,6 +207,10 @@ def _comes(fields: _Fields) -> bool:
 # A page of definitions reads the same few again and again, in half a millisecond each.
 @lru_cache(maxsize=1024)
 def _read(schedule: str) -> _Fields:
+    if len(schedule) > _LONGEST:
+        raise BackendError(
+            f"The schedule has {len(schedule)} characters; write at most {_LONGEST}."
+        )
     text = schedule.strip().lower()
     if text.startswith(("tz=", "cron_tz=")):
         raise BackendError(

@@ -33,6 +33,7 @@ def milliseconds(text: str) -> int:
         ("*/1 */1 */1 */1 */1", "* * * * *"),
         ("0-59 0-23 1-31 1-12 0-7", "* * * * *"),
         ("*/70 */24 * * *", "0 0 * * *"),
+        (f"{'0,' * 123}00 * * * *", "0 * * * *"),
         (f"*/{'9' * 30} * * * *", "0 * * * *"),
         ("7/20 * * * *", "7,27,47 * * * *"),
         ("0,30 22-23,0-4 * * *", "0,30 0-4,22,23 * * *"),
@@ -87,7 +88,8 @@ NEVER = "never comes: no such month has such a day; write a day that it has."
         ("", f"The schedule '' has 0 {FIELDS}"),
         ("0 9 * *", f"The schedule '0 9 * *' has 4 {FIELDS}"),
         ("0 9 * * * 30", f"The schedule '0 9 * * * 30' has 6 {FIELDS}"),
-        ("* " * 5000, f"The schedule '{'* ' * 20}' has 5000 {FIELDS}"),
+        ("* " * 128, f"The schedule '{'* ' * 20}' has 128 {FIELDS}"),
+        (f"{'0,' * 124}0 * * * *", "The schedule has 257 characters; write at most 256."),
         ("@reboot", f"The schedule '@reboot' {NO_NAME}"),
         ("@every 5m", f"The schedule '@every 5m' {NO_NAME}"),
         (
@@ -147,7 +149,7 @@ def test_what_a_cronjob_cannot_have_is_refused(schedule: str, said: str) -> None
     assert str(refusal.value) == said
 
 
-@pytest.mark.parametrize("form", ["9" * 5000, "1-" + "9" * 5000, "0\0", "\ud83d", "🕐", "٣x"])
+@pytest.mark.parametrize("form", ["9" * 200, "1-" + "9" * 200, "0\0", "\ud83d", "🕐", "٣x"])
 def test_nothing_that_can_be_typed_is_more_than_a_refusal(form: str) -> None:
     for place in range(5):
         fields = ["*"] * 5
