@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -69,6 +69,11 @@ def json_object(text: object) -> Mapping[str, Any]:
 def seconds(timestamp: str) -> float:
     """Seconds since the epoch of one of Kubernetes' timestamps (RFC 3339)."""
     return datetime.fromisoformat(timestamp).timestamp()
+
+
+def timestamp(seconds: float) -> str:
+    """A time, in seconds since the epoch, as Kubernetes writes it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def milliseconds(timestamp: str) -> int:

@@ -7,17 +7,18 @@ from jupyter_scheduler_k8s import records
 from jupyter_scheduler_k8s.cluster.client import ClusterClient
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database.creator import JobCreator
+from jupyter_scheduler_k8s.database.definitions import DefinitionWriter
 from jupyter_scheduler_k8s.database.query import RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
-from jupyter_scheduler_k8s.database.sources import LiveSource, RecordSource
+from jupyter_scheduler_k8s.database.sources import LiveDefinitionSource, LiveSource, RecordSource
 from jupyter_scheduler_k8s.database.writer import JobWriter
 from jupyter_scheduler_k8s.provision import Provision
 from jupyter_scheduler_k8s.storage import Storage
-from jupyter_scheduler_k8s.views import job_record
+from jupyter_scheduler_k8s.views import definition_record, job_record
 
 
 class K8sDatabaseManager:
-    """Sessions over Kubernetes Jobs, in the shape that jupyter-scheduler's proposed
+    """Sessions over Kubernetes Jobs and CronJobs, in the shape that jupyter-scheduler's proposed
     `DatabaseManager` has (its pull request 590): `create_tables`, `create_session`.
 
     `K8sDatabaseManager()` reads and writes the live API, by the settings in the
@@ -32,27 +33,28 @@ class K8sDatabaseManager:
         jobs: RecordSource | None = None,
         definitions: RecordSource | None = None,
         writer: RecordWriter | None = None,
+        definition_writer: RecordWriter | None = None,
     ) -> None:
         """Nothing is asked of the cluster yet.
 
         Args:
             config: the settings; those of the environment where there are none.
             client: how the API is reached; made from the settings where it is None.
-            jobs: where records come from; the live API where it is None.
-            definitions: where definitions come from; without it there are none.
-            writer: what changes records; the live API where it is None.
+            jobs: where jobs come from; the live API where it is None.
+            definitions: where definitions come from, likewise.
+            writer: what changes jobs; it writes to the API, too, where it is None.
+            definition_writer: what changes definitions, likewise.
 
         Raises:
             ConfigurationError: a setting in the environment can't be what it is.
         """
         self._config = config or K8sConfig()
         self._client = client or ClusterClient(self._config.namespace)
-        self._jobs = jobs or LiveSource(
-            self._client,
-            selector=records.selector(self._config.owner),
-            make_record=job_record,
+        selector = records.selector(self._config.owner)
+        self._jobs = jobs or LiveSource(self._client, selector=selector, make_record=job_record)
+        self._definitions = definitions or LiveDefinitionSource(
+            self._client, selector=selector, make_record=definition_record
         )
-        self._definitions = definitions
         self._writer = writer or JobWriter(
             self._client,
             create=JobCreator(
@@ -60,6 +62,7 @@ class K8sDatabaseManager:
                 Provision(self._config, client=lambda: self._client, storage=self._storage),
             ),
         )
+        self._definition_writer = definition_writer or DefinitionWriter(self._client)
 
     def create_tables(self, *_: Any, **__: Any) -> None:
         """Make sure that the namespace exists. Blocking.
@@ -78,4 +81,9 @@ class K8sDatabaseManager:
 
     def create_session(self, *_: Any) -> Callable[[], K8sSession]:
         """What `Scheduler.db_session` is: called, it gives a session."""
-        return lambda: K8sSession(self._jobs, definitions=self._definitions, writer=self._writer)
+        return lambda: K8sSession(
+            self._jobs,
+            definitions=self._definitions,
+            writer=self._writer,
+            definition_writer=self._definition_writer,
+        )

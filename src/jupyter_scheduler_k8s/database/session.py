@@ -25,11 +25,14 @@ class K8sSession:
         *,
         definitions: RecordSource | None = None,
         writer: RecordWriter | None = None,
+        definition_writer: RecordWriter | None = None,
     ) -> None:
-        """Without a writer, records can be read only."""
+        """Without a writer, records can be read only; without a source, there are none."""
         self._models = {
             Job: Model(_reader(Job), jobs, writer),
-            JobDefinition: Model(_reader(JobDefinition), definitions or EmptySource(), writer),
+            JobDefinition: Model(
+                _reader(JobDefinition), definitions or EmptySource(), definition_writer
+            ),
         }
 
     def __enter__(self) -> Self:

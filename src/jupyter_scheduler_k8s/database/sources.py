@@ -23,6 +23,7 @@ from jupyter_scheduler_k8s.database.conditions import (
     conjuncts,
 )
 from jupyter_scheduler_k8s.database.expressions import Order
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -48,7 +49,7 @@ class RecordSource(Protocol):
 
 
 class EmptySource:
-    """A model that has no records yet."""
+    """A model without records."""
 
     def select(self, _: Selection) -> list[Any]:
         return []
@@ -78,7 +79,7 @@ class ListSource:
 
 
 class JobLister(Protocol):
-    """What a live source needs of `ClusterClient`."""
+    """What a live source of jobs needs of `ClusterClient`."""
 
     def list_jobs(
         self, label_selector: str, *, name: str | None = None
@@ -88,14 +89,14 @@ class JobLister(Protocol):
 
 
 class LiveSource(ListSource):
-    """Records straight from the API, for processes that live too short for a watch."""
+    """Jobs straight from the API, for processes that live too short for a watch."""
 
     def __init__(
         self,
         client: JobLister,
         *,
         selector: str,
-        make_record: MakeRecord[Any],
+        make_record: MakeRecord[JobRecord],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(self._fetch)
@@ -122,23 +123,43 @@ class LiveSource(ListSource):
                 pod for pod in pods.get(metadata["name"], ()) if belongs_to(pod, metadata["uid"])
             ]
             records.append(self._make_record(job, own, now))
-        records.sort(key=lambda record: (record.create_time, record.object_name))
-        return records
+        return _oldest_first(records)
 
     def _pushed(self, where: Condition) -> tuple[str, str | None]:
         """What of the condition the API can select by: labels, and the Job's name."""
-        selector, name = self._selector, None
-        for part in conjuncts(where):
-            value = _equals(part, "job_id")
-            if value is not None and _UUID.fullmatch(value):
-                selector += f",{names.JOB_ID_LABEL}={value}"
-            elif value is not None:
-                # A run of a schedule has its Job's name as its id.
-                name = value
-            value = _equals(part, "job_definition_id")
-            if value is not None and _UUID.fullmatch(value):
-                selector += f",{names.DEFINITION_ID_LABEL}={value}"
+        # A run of a schedule has its Job's name as its id.
+        selector, name = _by_id(self._selector, where, "job_id", names.JOB_ID_LABEL)
+        # An id that is none is in no label, and no Job has a definition's name.
+        selector, _ = _by_id(selector, where, "job_definition_id", names.DEFINITION_ID_LABEL)
         return selector, name
+
+
+class CronJobLister(Protocol):
+    """What a live source of definitions needs of `ClusterClient`."""
+
+    def list_cron_jobs(
+        self, label_selector: str, *, name: str | None = None
+    ) -> list[dict[str, Any]]: ...
+
+
+class LiveDefinitionSource(ListSource):
+    """Definitions straight from the API."""
+
+    def __init__(
+        self, client: CronJobLister, *, selector: str, make_record: MakeRecord[DefinitionRecord]
+    ) -> None:
+        super().__init__(self._fetch)
+        self._client = client
+        self._selector = selector
+        self._make_record = make_record
+
+    def _fetch(self, where: Condition) -> list[Any]:
+        # One that can't be read may have its CronJob's name as its id.
+        selector, name = _by_id(
+            self._selector, where, "job_definition_id", names.DEFINITION_ID_LABEL
+        )
+        found = self._client.list_cron_jobs(selector, name=name)
+        return _oldest_first([self._make_record(cron_job, (), 0) for cron_job in found])
 
 
 class CacheSource:
@@ -252,6 +273,22 @@ def _filtered(entries: Iterable[Entry], rest: Condition | None) -> Iterator[Entr
 
 def _time(entry: Entry) -> tuple[int, str]:
     return entry.by_time
+
+
+def _by_id(selector: str, where: Condition, name: str, label: str) -> tuple[str, str | None]:
+    """What of a condition on an id the API can select by: its label, or the object's name."""
+    object_name = None
+    for part in conjuncts(where):
+        value = _equals(part, name)
+        if value is not None and _UUID.fullmatch(value):
+            selector += f",{label}={value}"
+        elif value is not None:
+            object_name = value
+    return selector, object_name
+
+
+def _oldest_first(records: list[Any]) -> list[Any]:
+    return sorted(records, key=lambda record: (record.create_time, record.object_name))
 
 
 def _equals(part: Condition, name: str) -> str | None:
