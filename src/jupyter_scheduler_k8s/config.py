@@ -13,7 +13,7 @@ from typing import Any
 from traitlets import Dict, Enum, Float, Int, List, TraitType, Unicode, Union, default, validate
 from traitlets.config import LoggingConfigurable
 
-from jupyter_scheduler_k8s import pod_template
+from jupyter_scheduler_k8s import catalog, pod_template
 from jupyter_scheduler_k8s.errors import ConfigurationError
 
 # What only a schedule can follow.
@@ -24,6 +24,7 @@ JOB_PARAMETERS = (
     "k8s_cpu",
     "k8s_memory",
     "k8s_gpu",
+    "k8s_gpu_kind",
     "k8s_image",
     "k8s_env",
     "k8s_timeout_seconds",
@@ -177,6 +178,19 @@ class K8sConfig(LoggingConfigurable):
         a part of a pod's manifest, or the path of a YAML or JSON file with one.""",
     ).tag(config=True, env="K8S_POD_TEMPLATE")
 
+    environments = List(
+        Dict(),
+        help="""The environments that the form offers: mappings with name and image, and maybe
+        label, description, output_formats, and cpu, memory, gpu and gpu_kind for jobs that ask
+        for none. By default, one that stands for `image`.""",
+    ).tag(config=True)
+
+    profiles = Dict(
+        help="""The sizes that the form offers as compute types: from name to a mapping with
+        cpu, memory, gpu, gpu_kind and pod_template, as far as they are to be set. By default,
+        sizes that follow from the cluster's nodes, where this server may list them.""",
+    ).tag(config=True)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         from_command_line = self.config.get(type(self).__name__, {})
@@ -220,6 +234,18 @@ class K8sConfig(LoggingConfigurable):
         template = pod_template.load(value) if isinstance(value, str) and value else value or {}
         pod_template.check(template)
         return dict(template)
+
+    @validate("environments")
+    def _usable_environments(self, proposal: dict[str, Any]) -> list[dict[str, Any]]:
+        value: list[dict[str, Any]] = proposal["value"]
+        catalog.environments(value)
+        return value
+
+    @validate("profiles")
+    def _usable_profiles(self, proposal: dict[str, Any]) -> dict[str, Any]:
+        value: dict[str, Any] = proposal["value"]
+        catalog.profiles(value)
+        return value
 
     def effective(self) -> dict[str, Any]:
         """The value of each setting, wherever it comes from: what `K8sConfig(**values)` takes."""

@@ -160,7 +160,7 @@ def job_template(
         "backoffLimit": options.max_retries,
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": _WITH_RETRIES if options.max_retries else _WITHOUT_RETRIES,
-        "template": pod_template.merge(config.pod_template, pod),
+        "template": pod_template.merge(pod, options.pod_template, config.pod_template),
     }
     if options.timeout_seconds is not None:
         spec["activeDeadlineSeconds"] = options.timeout_seconds
@@ -279,6 +279,8 @@ def _pod_spec(
         spec["containers"][0]["volumeMounts"].append(_mount("s3-ca", _CA_FOLDER))
     if options.variables:
         spec["containers"][1]["env"] = [variable.manifest() for variable in options.variables]
+    if selector := resources.node_selector():
+        spec["nodeSelector"] = selector
     if config.service_account:
         spec["serviceAccountName"] = config.service_account
     return spec

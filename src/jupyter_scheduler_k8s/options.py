@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from jupyter_scheduler_k8s import catalog
 from jupyter_scheduler_k8s.config import JOB_PARAMETERS, K8sConfig
 from jupyter_scheduler_k8s.errors import BackendError
 from jupyter_scheduler_k8s.resources import Resources
@@ -34,6 +35,7 @@ class JobOptions:
     Attributes:
         resources: CPU, memory and GPU.
         image: the image that runs the notebook.
+        pod_template: what the chosen profile adds to the pod.
         variables: environment variables of the notebook.
         timeout_seconds: the time from the job's start, all attempts and waits
             included, after which it fails.
@@ -46,6 +48,7 @@ class JobOptions:
 
     resources: Resources = field(default_factory=Resources)
     image: str = ""
+    pod_template: Mapping[str, Any] = field(default_factory=dict)
     variables: tuple[Variable, ...] = ()
     timeout_seconds: int | None = None
     max_retries: int = 0
@@ -58,15 +61,24 @@ class JobOptions:
         parameters: Mapping[str, Any] | None,
         config: K8sConfig,
         *,
+        defaults: Mapping[str, str] | None = None,
+        pod_template: Mapping[str, Any] | None = None,
         default_timeout: int | None = None,
     ) -> "JobOptions":
         """What the `k8s_…` parameters of a job ask for; others are not ours.
 
-        `default_timeout`, in seconds, is the time limit where none is given.
+        Args:
+            parameters: what the user gave.
+            config: what is allowed of it.
+            defaults: what the chosen environment and profile give where the user
+                gave nothing, by parameter; the user may give that, too.
+            pod_template: what the chosen profile adds to the pod.
+            default_timeout: the time limit in seconds, where none is given.
 
         Raises:
             BackendError: one can't be meant, or isn't allowed here.
         """
+        offered = defaults or {}
         given = {
             name: _text(name, value)
             for name, value in (parameters or {}).items()
@@ -83,13 +95,15 @@ class JobOptions:
                     f"{name} may not be set on this server; leave it out, or ask your"
                     " administrator, whose setting is K8sConfig.forbidden_parameters."
                 )
+        if given.get("k8s_gpu_kind") and not given.get("k8s_gpu") and not offered.get("k8s_gpu"):
+            raise BackendError("k8s_gpu_kind says of which kind the GPUs are: set k8s_gpu, too.")
+        given = {**offered, **{name: text for name, text in given.items() if text}}
         return cls(
             resources=Resources.of(
-                cpu=given.get("k8s_cpu", ""),
-                memory=given.get("k8s_memory", ""),
-                gpu=given.get("k8s_gpu", ""),
+                **{name: given.get(f"k8s_{name}", "") for name in catalog.AMOUNTS}
             ),
-            image=_image(given.get("k8s_image", ""), config),
+            image=_image(given.get("k8s_image", ""), config, offered.get("k8s_image", "")),
+            pod_template=pod_template or {},
             variables=parse_variables(given.get("k8s_env", ""), config.allowed_secrets),
             timeout_seconds=_timeout(given.get("k8s_timeout_seconds", ""), default_timeout, config),
             max_retries=_retries(given.get("k8s_max_retries", ""), config),
@@ -120,9 +134,9 @@ def _text(name: str, value: object) -> str:
     return str(value).strip()
 
 
-def _image(image: str, config: K8sConfig) -> str:
+def _image(image: str, config: K8sConfig, offered: str) -> str:
     allowed = (config.image, *config.allowed_images)
-    if image and not any(fnmatchcase(image, pattern) for pattern in allowed):
+    if image not in ("", offered) and not any(fnmatchcase(image, pattern) for pattern in allowed):
         raise BackendError(
             f"k8s_image is {image!r}, which jobs may not use on this server; allowed are"
             f" {', '.join(allowed)}. Ask your administrator, whose setting is"

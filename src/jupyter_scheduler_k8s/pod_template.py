@@ -77,12 +77,23 @@ def load(path: str) -> dict[str, Any]:
     return found
 
 
-def check(template: Mapping[str, Any]) -> None:
+class _Refused(Exception):
+    """A field, and why it can't be there."""
+
+
+def check(template: Mapping[str, Any], *, setting: str = "K8sConfig.pod_template") -> None:
     """Refuse what a template can't hold.
 
     Raises:
-        ConfigurationError: the first such field, by name.
+        ConfigurationError: the first such field, by name, and the setting that has it.
     """
+    try:
+        _check(template)
+    except _Refused as refusal:
+        raise ConfigurationError(f"The pod template's {refusal} ({setting}).") from None
+
+
+def _check(template: Mapping[str, Any]) -> None:
     _check_fields(template, "", _POD)
     if template.get("kind", "Pod") not in ("Pod", "PodTemplate"):
         raise _refused("kind", "must be Pod")
@@ -108,13 +119,23 @@ def check(template: Mapping[str, Any]) -> None:
         raise _refused("spec.containers", "can have one entry only, notebook")
 
 
-def merge(template: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, Any]:
-    """`pod`, a pod template of our own, with what `template` adds.
+def merge(pod: Mapping[str, Any], *templates: Mapping[str, Any]) -> dict[str, Any]:
+    """`pod`, a pod template of our own, with what `templates` add, the most specific first.
 
-    Lists and mappings are joined; where both name the same label, volume, variable
-    or text, one that `pod` has stays, but for the service account, which is the
-    template's. Templates can be merged one after the other, the most specific first.
+    Lists and mappings are joined; where two name the same label, volume, mount,
+    variable or text, one that `pod` has stays, else that of the first template. Only
+    the service account is a template's even where `pod` has one.
     """
+    found = dict(pod)
+    for template in templates:
+        found = _merged(template, found)
+    for template in reversed(templates):
+        if account := (template.get("spec") or {}).get("serviceAccountName"):
+            found["spec"]["serviceAccountName"] = account
+    return found
+
+
+def _merged(template: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = deepcopy(dict(pod))
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
     for kind in _METADATA:
@@ -124,8 +145,6 @@ def merge(template: Mapping[str, Any], pod: Mapping[str, Any]) -> dict[str, Any]
         if field == "containers":
             for container in value or ():
                 _merge_container(container, found["spec"]["containers"])
-        elif field == "serviceAccountName":
-            found["spec"][field] = value
         elif value:
             found["spec"][field] = _joined(deepcopy(value), found["spec"].get(field))
     return found
@@ -143,15 +162,16 @@ def _joined(added: Any, own: Any) -> Any:
     if isinstance(added, dict):
         return {**added, **(own or {})}
     if isinstance(added, list):
-        # A volume may be mounted twice, a variable has one value.
-        taken = {
-            entry["name"] for entry in own or () if "name" in entry and "mountPath" not in entry
-        }
-        return [
-            *(e for e in added if not isinstance(e, dict) or e.get("name") not in taken),
-            *(own or ()),
-        ]
+        taken = {_identity(entry) for entry in own or ()} - {None}
+        return [*(entry for entry in added if _identity(entry) not in taken), *(own or ())]
     return own or added
+
+
+def _identity(entry: Any) -> Any:
+    """What only one entry of a list may have. A volume may be mounted twice, at two places."""
+    if not isinstance(entry, dict):
+        return None
+    return entry.get("mountPath") or entry.get("name")
 
 
 def _check_container(container: Mapping[str, Any], where: str, volumes: Collection[str]) -> None:
@@ -189,5 +209,5 @@ def _entries(thing: Mapping[str, Any], field: str, where: str) -> list[Mapping[s
     return list(found)
 
 
-def _refused(field: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"The pod template's {field} {why} (K8sConfig.pod_template).")
+def _refused(field: str, why: str) -> _Refused:
+    return _Refused(f"{field} {why}")

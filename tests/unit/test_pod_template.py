@@ -85,7 +85,7 @@ def test_a_user_may_set_a_variable_that_the_template_sets() -> None:
 def test_the_more_specific_template_is_merged_first_and_wins() -> None:
     profile = {"metadata": {"labels": {"team": "profile"}}, "spec": {"nodeSelector": {"disk": "x"}}}
 
-    found = merge(TEMPLATE, merge(profile, pod({})))
+    found = merge(pod({}), profile, TEMPLATE)
 
     assert found["metadata"]["labels"]["team"] == "profile"
     assert found["spec"]["nodeSelector"] == {"disk": "x"}
