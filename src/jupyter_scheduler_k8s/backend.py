@@ -6,13 +6,13 @@ Made when the server starts, at no cost; connected at first use.
 import asyncio
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from logging import Logger
 from typing import Any
 from uuid import uuid4
 
-from jupyter_scheduler_k8s import attempts, manifests, names, objects, records
+from jupyter_scheduler_k8s import attempts, catalog, manifests, names, objects, records
 from jupyter_scheduler_k8s.cluster import (
     CRON_JOBS,
     ClusterClient,
@@ -34,10 +34,12 @@ from jupyter_scheduler_k8s.errors import (
     Rejected,
 )
 from jupyter_scheduler_k8s.manifests import GRACE_SECONDS, Placement
+from jupyter_scheduler_k8s.nodes import KnownNodes
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.pending import PendingInputs
 from jupyter_scheduler_k8s.provision import Provision
 from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
 from jupyter_scheduler_k8s.tasks import Background, Ends
@@ -49,6 +51,8 @@ _KNOWN_TROUBLE_SECONDS = 3
 _FIRST_LIST_SECONDS = 20
 # A watch that is well says something once a minute.
 _STALE_SECONDS = 90
+# A form doesn't wait longer for the nodes.
+_NODES_SECONDS = 2
 # The kubelet and the Job controller need some seconds around the grace period.
 _END_SECONDS = GRACE_SECONDS + 30
 
@@ -62,6 +66,7 @@ class Backend:
         self.config = config
         self.log = log
         self.client = ClusterClient(config.namespace)
+        self.nodes = KnownNodes(node_lister(self.client))
         self.cache = RecordCache(job_record, log=log)
         self.definitions = RecordCache(definition_record, kind=CRON_JOBS, log=log)
         # Who mirrors one job of another scheduler has no definitions.
@@ -221,13 +226,23 @@ class Backend:
             )
 
     def check_template(self) -> None:
-        """Have Kubernetes judge a Job with the pod template, where there is one. Blocking.
+        """Have Kubernetes judge a Job with the pod template, and one of each profile. Blocking.
 
         Raises:
-            Rejected: no job could be created with it, and why.
+            ConfigurationError: no such job could be created, and why.
         """
-        if not self.config.pod_template:
-            return
+        asked = {"K8sConfig.pod_template": JobOptions()} if self.config.pod_template else {}
+        for profile in catalog.profiles(self.config.profiles).values():
+            asked[f"K8sConfig.profiles[{profile.name!r}]"] = JobOptions(
+                resources=Resources.of(**profile.amounts), pod_template=profile.pod_template
+            )
+        for setting, options in asked.items():
+            try:
+                self._check_job(options)
+            except Rejected as error:
+                raise ConfigurationError(f"{error} Correct {setting}.") from error
+
+    def _check_job(self, options: JobOptions) -> None:
         check_id = str(uuid4())
         record = JobRecord(
             job_id=check_id, owner=self.config.owner, object_name=names.check_job_name(check_id)
@@ -235,7 +250,7 @@ class Backend:
         manifest = manifests.job_manifest(
             record,
             self.config,
-            options=JobOptions(),
+            options=options,
             placement=Placement(context=self.client.active_context()),
             credentials=(),
         )
@@ -247,9 +262,10 @@ class Backend:
         def load() -> None:
             for part in (
                 self._find_cluster,
+                self.nodes.look,
                 self.database.create_tables,
                 self._check_bucket,
-                self._check_template,
+                self.check_template,
             ):
                 try:
                     part()
@@ -263,12 +279,6 @@ class Backend:
         self.log.info(
             "The Kubernetes API is at %s, context %s.", self.client.connection.address, context
         )
-
-    def _check_template(self) -> None:
-        try:
-            self.check_template()
-        except Rejected as error:
-            raise ConfigurationError(f"{error} Correct K8sConfig.pod_template.") from error
 
     def _check_bucket(self) -> None:
         asyncio.run(self.storage.check_bucket())
@@ -322,3 +332,11 @@ def _job_id(job: Mapping[str, Any]) -> str:
     # The id of a schedule's run is its Job's name.
     metadata = job["metadata"]
     return str((metadata.get("labels") or {}).get(names.JOB_ID_LABEL) or metadata["name"])
+
+
+def node_lister(client: ClusterClient) -> Callable[[], list[dict[str, Any]]]:
+    """What lists the nodes for `KnownNodes`: soon, or not at all."""
+    hasty = ClusterClient(
+        client.namespace, connection=client.connection, deadline_seconds=_NODES_SECONDS
+    )
+    return hasty.list_nodes

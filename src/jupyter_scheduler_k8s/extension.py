@@ -9,13 +9,19 @@ changes nothing, and says so where a setting suggests that it should.
 from typing import Any
 
 from jupyter_scheduler.scheduler import BaseScheduler, Scheduler
+from jupyter_server.utils import url_path_join
 from traitlets import TraitError
 
 from jupyter_scheduler_k8s import combinations
+from jupyter_scheduler_k8s.backend import node_lister
+from jupyter_scheduler_k8s.cluster import ClusterClient
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.downloads import K8sJobFilesManager
+from jupyter_scheduler_k8s.environments import K8sEnvironmentManager
 from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError
 from jupyter_scheduler_k8s.executors import FullModeExecutionManager, K8sExecutionManager
+from jupyter_scheduler_k8s.handlers import FORM, FormHandler
+from jupyter_scheduler_k8s.nodes import KnownNodes
 from jupyter_scheduler_k8s.scheduler import K8sScheduler
 from jupyter_scheduler_k8s.stock.caretaker import Caretaker
 
@@ -48,9 +54,11 @@ def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
     try:
         backend = scheduler.backend
     except ConfigurationError as error:
+        _serve_form(server, None, trouble=str(error))
         # A person reads the sentence; where it was raised says nothing to them.
         server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
         return
+    _offer(server, scheduler, config=backend.config, nodes=backend.nodes)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
         backend.config.namespace,
@@ -77,9 +85,12 @@ def _load_execution_manager_only(
         config.require_bucket()
     except (BackendError, TraitError) as error:
         manager.configure({}, trouble=str(error))
+        _serve_form(server, None, trouble=str(error))
         server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
         return
     manager.configure(config.effective())
+    nodes = KnownNodes(node_lister(ClusterClient(config.namespace)))
+    _offer(server, scheduler, config=config, nodes=nodes)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s;"
         " their records are in jupyter-scheduler's database.",
@@ -87,3 +98,20 @@ def _load_execution_manager_only(
         config.s3_bucket,
     )
     Caretaker(scheduler=scheduler, config=config, log=server.log).start()
+
+
+def _offer(server: Any, scheduler: Scheduler, *, config: K8sConfig, nodes: KnownNodes) -> None:
+    """Let the form show what the administrator and the cluster offer."""
+    _serve_form(server, nodes)
+    # Somebody's own manager stays.
+    if "environment_manager_class" in server.config.get("SchedulerApp", {}):
+        return
+    manager = K8sEnvironmentManager(config, sizes=lambda: nodes.last().sizes)
+    server.web_app.settings["environments_manager"] = manager
+    scheduler.environments_manager = manager
+
+
+def _serve_form(server: Any, nodes: KnownNodes | None, *, trouble: str = "") -> None:
+    path = url_path_join(server.web_app.settings["base_url"], FORM)
+    known = {"nodes": nodes, "trouble": trouble}
+    server.web_app.add_handlers(".*$", [(path, FormHandler, known)])

@@ -26,8 +26,18 @@ class Server:
         self.config = Config(settings or {})
         self.log = logging.getLogger("server")
         self.web_app = self
-        self.settings = {"scheduler": scheduler, "job_files_manager": "upstream's"}
+        self.settings = {
+            "scheduler": scheduler,
+            "job_files_manager": "upstream's",
+            "environments_manager": "upstream's",
+            "base_url": "/base/",
+        }
+        self.handlers: list[Any] = []
         self.io_loop = self
+
+    def add_handlers(self, _host: str, handlers: list[Any]) -> None:
+        """Note the handlers, as Tornado does."""
+        self.handlers += handlers
 
     def call_later(self, *_: Any) -> None:
         """Nothing is loaded later."""
@@ -155,3 +165,61 @@ def test_each_mode_says_what_it_can_do(stock: Any, tmp_path: Path) -> None:
     )
     assert only_stock == {JobFeature.job_definition}
     assert {JobFeature.stop_job, JobFeature.delete_job} < features(FullModeExecutionManager)
+
+
+def test_the_form_of_both_modes_offers_what_the_administrator_lists(
+    stock: Any, tmp_path: Path
+) -> None:
+    environments: Any = StaticEnvironmentManager()
+    written = {
+        "K8sConfig": {
+            "environments": [{"name": "torch", "image": "team/torch:2"}],
+            "profiles": {"large": {"cpu": 8}},
+        }
+    }
+    stock.config = Config(written)
+    full = K8sScheduler(
+        root_dir=str(tmp_path), environments_manager=environments, config=Config(written)
+    )
+    for scheduler in (stock, full):
+        server = Server(scheduler, written)
+
+        extension.load(server)
+
+        manager = server.settings["environments_manager"]
+        assert scheduler.environments_manager is manager
+        (found,) = manager.list_environments()
+        assert (found.name, found.compute_types) == ("torch", ["large"])
+        ((path, _, known),) = server.handlers
+        assert path == "/base/jupyter_scheduler_k8s/form"
+        assert known["nodes"] is not None
+
+
+def test_somebodys_own_environment_manager_stays(stock: Any) -> None:
+    written = {"SchedulerApp": {"environment_manager_class": "their.Manager"}}
+    own = stock.environments_manager
+    server = Server(stock, written)
+
+    extension.load(server)
+
+    assert server.settings["environments_manager"] == "upstream's"
+    assert stock.environments_manager is own
+
+
+def test_a_wrong_list_is_logged_and_told_to_the_form(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environments: Any = StaticEnvironmentManager()
+    scheduler = K8sScheduler(
+        root_dir=str(tmp_path),
+        environments_manager=environments,
+        config=Config({"K8sConfig": {"environments": [{"name": "torch"}]}}),
+    )
+    server = Server(scheduler)
+
+    extension.load(server)
+
+    sentence = "K8sConfig.environments[0].image must be a text, and not be empty."
+    assert sentence in caplog.text
+    ((_, _, known),) = server.handlers
+    assert known == {"nodes": None, "trouble": sentence}

@@ -25,6 +25,8 @@ from jupyter_scheduler_k8s.errors import NotFound
 
 T = TypeVar("T")
 
+# Belong to no namespace.
+_OF_THE_CLUSTER = ("nodes",)
 _PREFIXES = {"jobs": "/apis/batch/v1", "cronjobs": "/apis/batch/v1"}
 
 # An answer takes milliseconds; a server that needs longer than this is ill.
@@ -277,9 +279,11 @@ class Api:
 
 
 def resource_path(namespace: str, resource: str, name: str = "") -> str:
-    """The path of a namespaced resource, or of one object of it."""
-    prefix = _PREFIXES.get(resource, "/api/v1")
-    path = f"{prefix}/namespaces/{quote(namespace, safe='')}/{resource}"
+    """The path of a resource, or of one object of it."""
+    path = _PREFIXES.get(resource, "/api/v1")
+    if resource not in _OF_THE_CLUSTER:
+        path = f"{path}/namespaces/{quote(namespace, safe='')}"
+    path = f"{path}/{resource}"
     return f"{path}/{quote(name, safe='')}" if name else path
 
 

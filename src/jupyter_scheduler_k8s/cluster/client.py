@@ -13,6 +13,7 @@ from jupyter_scheduler_k8s.errors import Forbidden, NotFound
 _JOBS = "jobs"
 _CRON_JOBS = "cronjobs"
 _PODS = "pods"
+_NODES = "nodes"
 
 _APPLY = "application/apply-patch+yaml"
 _FIELD_MANAGER = "jupyter-scheduler-k8s"
@@ -251,6 +252,10 @@ class ClusterClient:
     def list_events(self, field_selector: str) -> list[dict[str, Any]]:
         """Events of the namespace, for example of `involvedObject.uid=<uid>`."""
         return self._api.list_all("events", field_selector=field_selector)
+
+    def list_nodes(self) -> list[dict[str, Any]]:
+        """The cluster's nodes, which only a ClusterRole opens."""
+        return self._api.list_all(_NODES)
 
     def resource_quotas(self) -> list[dict[str, Any]]:
         """The namespace's quotas; empty where this server may not see them."""

@@ -100,7 +100,7 @@ def look(config: Any, log: Any) -> Iterator[Finding]:
         return
     found = list(_cluster(backend))
     yield from found
-    if healthy(found) and settings.pod_template:
+    if healthy(found) and (settings.pod_template or settings.profiles):
         found.append(checks.told("pod template", lambda: checks.pod_template(backend)))
         yield found[-1]
     here = checks.told("bucket", lambda: asyncio.run(_bucket(storage)))

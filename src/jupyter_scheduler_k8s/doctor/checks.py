@@ -144,13 +144,13 @@ def permissions(client: ClusterClient) -> Finding:
 
 
 def pod_template(backend: Backend) -> Finding:
-    """Whether Kubernetes would take a job with the pod template.
+    """Whether Kubernetes would take a job with the pod template, and one of each profile.
 
     Raises:
         BackendError: it wouldn't, and why.
     """
     backend.check_template()
-    return ok("pod template", "Kubernetes takes a job with it.")
+    return ok("pod template", "Kubernetes takes jobs with it, and those of each profile.")
 
 
 async def bucket(storage: Storage, key: str, now: Callable[[], float]) -> Finding:

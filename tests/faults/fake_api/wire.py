@@ -91,6 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
             name, subresource = [*rest[1:3], "", ""][:2]
         if resource == "namespaces":
             name = "".join(parts[parts.index("namespaces") + 1 :])
+        elif "nodes" in parts:
+            resource, name = "nodes", "".join(parts[parts.index("nodes") + 1 :])
         kind = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}.get(self.command, "get")
         if kind == "get" and not name:
             kind = "watch" if query.get("watch") == "true" else "list"
