@@ -111,6 +111,17 @@ def never_began(pod: Mapping[str, Any]) -> Diagnosis:
     )
 
 
+def node_lost() -> Diagnosis:
+    """Of a pod that was to end, and whose node has not said for long that it did."""
+    return Diagnosis(
+        Category.DISRUPTED,
+        "The node of the run was lost: minutes after the run's pod was to end, the node had not"
+        " confirmed it.",
+        "What was stored until then can be downloaded. Run it again if that is safe: on a node"
+        " that only lost its connection, the notebook may have gone on.",
+    )
+
+
 def kept_waiting(job: Mapping[str, Any]) -> Diagnosis | None:
     """Why this Job had not begun, by its events, if that was written down."""
     return _diagnosis(objects.annotations(job).get(names.WAITING_ANNOTATION))

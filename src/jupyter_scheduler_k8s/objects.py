@@ -45,6 +45,12 @@ def newest_first(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), reverse=True)
 
 
+def is_given_up(pod: Mapping[str, Any]) -> bool:
+    """Whether this pod was told to end and isn't known to have ended."""
+    phase = (pod.get("status") or {}).get("phase")
+    return "deletionTimestamp" in pod["metadata"] and phase not in ("Succeeded", "Failed")
+
+
 def retries(job: Mapping[str, Any]) -> int:
     """How often a Job's run may be begun again."""
     return int((job.get("spec") or {}).get("backoffLimit") or 0)

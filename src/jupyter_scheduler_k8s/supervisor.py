@@ -2,18 +2,19 @@
 
 - A run that can't begin (no node, no image, a container that can't start, a pod
   that is refused) is ended when its time is up: Kubernetes would let it wait for ever.
+- A run whose node is lost is ended, too: Kubernetes waits for that node's word for ever.
 - Why a run failed is written onto its Job, because pods don't last; the end of its
   log goes to S3, where the run itself could not bring it there.
 
 Everything is read off the mirror and may be done twice, by two servers or after
-a crash, with the same result. While no server is alive, a run that can't begin
-waits; the next server ends it.
+a crash, with the same result. While no server is alive, a run that can't begin, or
+can't end, waits; the next server ends it.
 """
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from logging import Logger
 from typing import Any
 
@@ -29,6 +30,10 @@ from jupyter_scheduler_k8s.waiting import event_reason, is_hopeless, is_silent, 
 # How long the notebook's container may be gone, with the other still waiting
 # for it, before the run is looked at.
 _LONE_SECONDS = 30
+# How long after its grace period a pod may still be there that was to end. The kubelet
+# needs seconds; a node that is silent for longer than Kubernetes itself has patience
+# with one (5 minutes) is taken for lost.
+_LOST_SECONDS = 300
 _LOG_LINES = 200
 
 
@@ -114,9 +119,11 @@ class Supervisor:
         if found is None:
             return
         job, pods = found
-        if objects.condition(job, "Complete", "Failed", "FailureTarget"):
+        if objects.condition(job, "Complete", "Failed"):
             self._keep_diagnosis(job)
-        elif diagnosis.end_reason(job) is not None:
+        elif given_up := [pod for pod in pods if objects.is_given_up(pod)]:
+            self._release_if_lost(job, given_up)
+        elif objects.condition(job, "FailureTarget") or diagnosis.end_reason(job) is not None:
             return
         elif pods and not is_silent(newest := objects.newest_first(pods)[0]):
             self._end_if_overdue(job, newest)
@@ -127,14 +134,17 @@ class Supervisor:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
             return
         # What is written once must have seen the pods' end, which the mirror may not have yet.
-        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
-        found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
-        pods = [pod for pod in found if belongs_to(pod, uid)]
+        pods = self._pods_of(job)
         if pods:
             self._save_log(job, objects.newest_first(pods)[0])
         result = None if pods else self._read_result(job)
-        text = diagnosis.diagnosis_annotation(diagnosis.diagnose(job, pods, result))
-        self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
+        self._keep(job, diagnosis.diagnose(job, pods, result))
+
+    def _pods_of(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The Job's pods as the API has them now."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
+        return [pod for pod in found if belongs_to(pod, uid)]
 
     def _save_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
         """Keep the end of the log of a run that was ended before it could do so itself."""
@@ -174,6 +184,41 @@ class Supervisor:
         elif not self._has_begun(job, pod):
             self._end(job, diagnosis.never_began(pod))
 
+    def _release_if_lost(
+        self, job: Mapping[str, Any], given_up: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """End a run whose pods were to end long ago and have not.
+
+        Only their node could say that they did. The Job fails when it is to fail and
+        its pods' objects are gone; one without the other leaves it as it is.
+        """
+        name, now = job["metadata"]["name"], self._wall_clock()
+        at = max(map(_lost_at, given_up))
+        if now < at:
+            self._due[name] = at
+            return
+        # Outputs are at stake: only what is so this moment counts.
+        live = [pod for pod in self._pods_of(job) if objects.is_given_up(pod)]
+        if not live or now < max(map(_lost_at, live)):
+            return
+        why = diagnosis.node_lost()
+        if diagnosis.end_reason(job) is None and not objects.condition(job, "FailureTarget"):
+            self._end(job, why)
+        elif diagnosis.end_reason(job) is None and not diagnosis.is_kept(job):
+            # Its time limit was reached because nobody was left to end it.
+            self._keep(job, why)
+        for pod in live:
+            self._delete_by_force(pod["metadata"])
+
+    def _delete_by_force(self, pod: Mapping[str, Any]) -> None:
+        try:
+            self._client.delete_pod(pod["name"], uid=pod["uid"], force=True)
+        except NotFound:
+            return
+        self._log.warning(
+            "The pod %s was deleted by force: its node has not said that it ended.", pod["name"]
+        )
+
     def _look_for_events(self, job: Mapping[str, Any], silent: Mapping[str, Any]) -> None:
         """Of a Job without a pod, or a pod without a word, events alone say why it waits.
 
@@ -204,6 +249,15 @@ class Supervisor:
             manifests.end_patch("failed", category=why.category.name, message=why.message),
         )
 
+    def _keep(self, job: Mapping[str, Any], why: Diagnosis) -> None:
+        text = diagnosis.diagnosis_annotation(why)
+        self._patch(job, {"metadata": {"annotations": {names.DIAGNOSIS_ANNOTATION: text}}})
+
     def _patch(self, job: Mapping[str, Any], body: Mapping[str, Any]) -> None:
         with self._cache.writing() as write:
             write.put(self._client.patch_job(job["metadata"]["name"], body))
+
+
+def _lost_at(pod: Mapping[str, Any]) -> float:
+    """When a pod that was given up counts as lost; its grace period is in its timestamp."""
+    return objects.seconds(pod["metadata"]["deletionTimestamp"]) + _LOST_SECONDS

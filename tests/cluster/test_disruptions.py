@@ -1,6 +1,7 @@
 """What the cluster does to pods in their middle: told in the record, outputs kept, run once."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from cluster.support import (
     until,
     write,
 )
+from jupyter_scheduler_k8s import objects
+from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
+from jupyter_scheduler_k8s.supervisor import Supervisor
+from jupyter_scheduler_k8s.views import job_record
+from local_lab.environment import cluster_environment
 from local_lab.server import LabServer
 
 StartServer = Callable[..., LabServer]
@@ -167,6 +173,107 @@ def test_a_node_that_falls_silent_and_comes_back_has_kept_its_run(
     assert "so it was not started again" in job["status_message"]
     assert outputs(server, job_id) == ["kept\n", "waiting\n", ""]
     assert silent not in [pod["metadata"]["name"] for pod in kubectl.pods(job_id)]
+
+
+@pytest.fixture
+def nobodys_node(kubectl: Kubectl, owner: str) -> Iterator[str]:
+    """The name of a node that no machine speaks for; closed to the scheduler."""
+    kubectl.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": owner},
+            "spec": {"unschedulable": True},
+        }
+    )
+    yield owner
+    kubectl.run("delete", "node", owner)
+
+
+def test_a_run_on_a_node_that_never_speaks_again_is_ended(
+    kubectl: Kubectl, owner: str, nobodys_node: str
+) -> None:
+    name = f"nb-job-{owner}"
+    labels = {
+        "app.kubernetes.io/managed-by": "jupyter-scheduler-k8s",
+        "jupyter-scheduler.io/job-id": owner,
+        "jupyter-scheduler.io/owner": owner,
+    }
+    data = json.dumps({"schema": 1, "job_id": owner})
+    kubectl.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {
+                "name": name,
+                "labels": labels,
+                "annotations": {"jupyter-scheduler.io/job-data": data},
+            },
+            "spec": {
+                "backoffLimit": 0,
+                "podReplacementPolicy": "Failed",
+                "template": {
+                    "metadata": {"labels": labels},
+                    "spec": {
+                        "nodeName": nobodys_node,
+                        "restartPolicy": "Never",
+                        "tolerations": [{"operator": "Exists"}],
+                        "securityContext": {
+                            "runAsNonRoot": True,
+                            "runAsUser": 1000,
+                            "seccompProfile": {"type": "RuntimeDefault"},
+                        },
+                        "containers": [
+                            {
+                                "name": "notebook",
+                                "image": "none",
+                                "securityContext": {
+                                    "allowPrivilegeEscalation": False,
+                                    "capabilities": {"drop": ["ALL"]},
+                                },
+                            }
+                        ],
+                    },
+                },
+            },
+        }
+    )
+    (pod,) = until(lambda: kubectl.pods(owner), seconds=20, what="the Job's pod")
+    runs = {"status": {"phase": "Running"}}
+    path = ("pod", pod["metadata"]["name"], "--subresource=status", "--type=merge")
+    kubectl.run("patch", *path, "-p", json.dumps(runs))
+    kubectl.run("delete", "pod", pod["metadata"]["name"], "--wait=false")
+    (pod,) = kubectl.pods(owner)
+    given_up = objects.seconds(pod["metadata"]["deletionTimestamp"])
+
+    log = logging.getLogger("test")
+    client = ClusterClient(
+        kubectl.namespace,
+        connection=Connection(kubeconfig=cluster_environment()["KUBECONFIG"]),
+    )
+    cache = RecordCache(job_record, log=log)
+    supervisor = Supervisor(
+        client=client,
+        cache=cache,
+        scheduling_timeout=300,
+        log=log,
+        has_begun=lambda _job, _pod: True,
+        read_result=lambda _job: None,
+        keep_log=lambda _job, _pod, _text: None,
+        wall_clock=lambda: given_up + 300,
+    )
+    cache.put(kubectl.job(owner))
+    cache.pods.apply("ADDED", pod)
+    supervisor.look(name)
+
+    def failed() -> Any:
+        return objects.condition(kubectl.job(owner), "Failed")
+
+    until(failed, seconds=30, what="the Job's end")
+    record = job_record(kubectl.job(owner), [], given_up)
+    assert record.status == "FAILED"
+    assert str(record.status_message).startswith("The node of the run was lost")
+    until(lambda: not kubectl.pods(owner), seconds=10, what="the pod's object to go")
 
 
 @pytest.fixture

@@ -27,13 +27,12 @@ class Watched:
     def __init__(self, api: FakeApi, folder: Path) -> None:
         self.api = api
         self.now = seconds(CREATED)
+        self.tick = 0.0
         self.begun = False
         self.logs: list[str] = []
         self.bucket_away = False
         self.result: Mapping[str, Any] | None = None
-        self.cache = RecordCache(
-            job_record, log=logging.getLogger("test"), wall_clock=lambda: self.now
-        )
+        self.cache = RecordCache(job_record, log=logging.getLogger("test"), wall_clock=self._clock)
         self.supervisor = Supervisor(
             client=ClusterClient("space", connection=Connection(kubeconfig=api.kubeconfig(folder))),
             cache=self.cache,
@@ -42,7 +41,7 @@ class Watched:
             has_begun=lambda _job, _pod: self.begun,
             read_result=self._read,
             keep_log=lambda job, pod, text: self.logs.append(text),
-            wall_clock=lambda: self.now,
+            wall_clock=self._clock,
         )
 
     def _read(self, _: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -50,7 +49,17 @@ class Watched:
             raise StorageUnavailable("S3 doesn't answer.")
         return self.result
 
-    def job(self, *conditions: str) -> None:
+    def _clock(self) -> float:
+        self.now += self.tick
+        return self.now
+
+    def job(
+        self,
+        *conditions: str,
+        reason: str | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> None:
+        own = {names.JOB_DATA_ANNOTATION: '{"schema":1,"job_id":"1"}'}
         job = self.api.put(
             "jobs",
             {
@@ -58,12 +67,17 @@ class Watched:
                     "name": NAME,
                     "creationTimestamp": CREATED,
                     "labels": {names.JOB_ID_LABEL: "1"},
-                    "annotations": {names.JOB_DATA_ANNOTATION: '{"schema":1,"job_id":"1"}'},
+                    "annotations": own | dict(annotations or {}),
                 },
                 "spec": {},
                 "status": {
                     "conditions": [
-                        {"type": each, "status": "True", "lastTransitionTime": CREATED}
+                        {
+                            "type": each,
+                            "status": "True",
+                            "lastTransitionTime": CREATED,
+                            "reason": reason,
+                        }
                         for each in conditions
                     ]
                 },
@@ -71,16 +85,32 @@ class Watched:
         )
         self.cache.put(job)
 
-    def pod(self, *, live: bool = True, **status: Any) -> None:
-        pod = {
-            "metadata": {
-                "name": f"{NAME}-x",
-                "creationTimestamp": CREATED,
-                "labels": {names.POD_JOB_NAME_LABEL: NAME},
-            },
+    def fail(self) -> None:
+        """Let the Job fail, as its controller does when its time is up and its pods are gone."""
+        (job,) = self.api.things("jobs")
+        assert (job["spec"].get("activeDeadlineSeconds"), self.api.things("pods")) == (1, [])
+        failed = {"type": "Failed", "status": "True", "lastTransitionTime": CREATED}
+        self.cache.pods.apply("DELETED", self.pod_object())
+        self.cache.records.apply("MODIFIED", job)
+        job = self.api.put("jobs", {**job, "status": {"conditions": [failed]}})
+        self.cache.records.apply("MODIFIED", job)
+
+    def pod_object(self, *, given_up: str | None = None, **status: Any) -> Thing:
+        metadata = {
+            "name": f"{NAME}-x",
+            "creationTimestamp": CREATED,
+            "labels": {names.POD_JOB_NAME_LABEL: NAME},
+        }
+        if given_up is not None:
+            metadata["deletionTimestamp"] = given_up
+        return {
+            "metadata": metadata,
             "spec": {"containers": [{"name": "notebook", "image": "image:1"}]},
             "status": status,
         }
+
+    def pod(self, *, live: bool = True, given_up: str | None = None, **status: Any) -> None:
+        pod = self.pod_object(given_up=given_up, **status)
         if live:
             pod = self.api.put("pods", pod)
         self.cache.pods.apply("MODIFIED", pod)
@@ -106,6 +136,10 @@ def watched(api: FakeApi, tmp_path: Path) -> Watched:
 
 def containers(**states: Any) -> list[dict[str, Any]]:
     return [{"name": name, "state": state} for name, state in states.items()]
+
+
+def running() -> list[dict[str, Any]]:
+    return containers(notebook={"running": {}}, files={"running": {}})
 
 
 def terminated(code: int, **summary: Any) -> dict[str, Any]:
@@ -371,3 +405,102 @@ def test_a_bucket_that_is_away_hides_no_reason(watched: Watched) -> None:
     found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
 
     assert found["category"] == "KERNEL_DIED"
+
+
+NODE_LOST = "The node of the run was lost"
+
+
+def test_a_run_whose_node_is_lost_fails_five_minutes_after_its_pod_was_to_end(
+    watched: Watched,
+) -> None:
+    watched.job()
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+
+    assert "activeDeadlineSeconds" not in watched.look(after=299)["spec"]
+    assert (len(watched.api.things("pods")), watched.record().status) == (1, "IN_PROGRESS")
+    watched.look(after=300)
+    watched.fail()
+
+    assert watched.record().status == "FAILED"
+    assert str(watched.record().status_message).startswith(NODE_LOST)
+
+
+def test_a_pod_is_deleted_by_force_only_where_it_is_that_very_pod(watched: Watched) -> None:
+    watched.job()
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+    (pod,) = watched.api.things("pods")
+
+    watched.look(after=300)
+
+    (asked,) = (asked for asked in watched.api.asked if asked.kind == "delete")
+    assert (asked.resource, asked.name) == ("pods", pod["metadata"]["name"])
+    assert asked.body["gracePeriodSeconds"] == 0
+    assert asked.body["preconditions"] == {"uid": pod["metadata"]["uid"]}
+
+
+def test_a_stop_that_its_node_does_not_confirm_is_a_stop_all_the_same(watched: Watched) -> None:
+    watched.job("FailureTarget", annotations={names.END_ANNOTATION: '{"reason":"stopped"}'})
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+    assert watched.record().status == "STOPPING"
+
+    job = watched.look(after=300)
+
+    assert watched.api.things("pods") == []
+    assert "activeDeadlineSeconds" not in job["spec"]
+    assert kept(job, names.END_ANNOTATION) == {"reason": "stopped"}
+    assert kept(job, names.DIAGNOSIS_ANNOTATION) is None
+
+
+def test_a_time_limit_that_only_a_lost_node_let_come_is_told_as_that(watched: Watched) -> None:
+    watched.job("FailureTarget", reason="DeadlineExceeded")
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+
+    job = watched.look(after=300)
+
+    assert kept(job, names.DIAGNOSIS_ANNOTATION)["summary"].startswith(NODE_LOST)
+    assert watched.api.things("pods") == []
+
+
+def test_a_pod_that_ended_while_the_mirror_was_behind_is_left_to_its_job(watched: Watched) -> None:
+    watched.job()
+    watched.pod(given_up=CREATED, phase="Failed", containerStatuses=running())
+    watched.pod(live=False, given_up=CREATED, phase="Running", containerStatuses=running())
+
+    job = watched.look(after=300)
+
+    assert len(watched.api.things("pods")) == 1
+    assert kept(job, names.END_ANNOTATION) is None
+
+
+def test_a_pod_that_nobody_gave_up_is_never_deleted(watched: Watched) -> None:
+    watched.job("FailureTarget")
+    watched.pod(phase="Running", containerStatuses=running())
+
+    watched.look(after=86400)
+
+    assert watched.api.kinds() == []
+
+
+def test_a_lost_pod_that_went_away_by_itself_is_no_trouble(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched.job()
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+    watched.api.fail("delete", Answer(404, "the pod is gone", "NotFound"))
+
+    assert kept(watched.look(after=300), names.END_ANNOTATION)["category"] == "DISRUPTED"
+    assert "was not looked after" not in caplog.text
+
+
+def test_a_lost_pod_is_due_without_another_event(watched: Watched) -> None:
+    watched.job()
+    watched.pod(given_up=CREATED, phase="Running", containerStatuses=running())
+    # What the thread waits for is hundredths of a second away.
+    watched.now, watched.tick = seconds(CREATED) + 299.95, 0.01
+    watched.cache.records.replace(watched.api.things("jobs"), 0)
+    watched.cache.pods.replace(watched.api.things("pods"), 0)
+    watched.supervisor.start()
+    try:
+        watched.api.wait(lambda: "delete" in watched.api.kinds())
+    finally:
+        watched.supervisor.stop()
