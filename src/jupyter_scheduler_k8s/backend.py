@@ -12,6 +12,8 @@ from logging import Logger
 from typing import Any
 from uuid import uuid4
 
+from jupyter_scheduler.models import Status
+
 from jupyter_scheduler_k8s import attempts, catalog, manifests, names, objects, records
 from jupyter_scheduler_k8s.cluster import (
     CRON_JOBS,
@@ -38,7 +40,8 @@ from jupyter_scheduler_k8s.nodes import KnownNodes
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.pending import PendingInputs
 from jupyter_scheduler_k8s.provision import Provision
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.records import ENDED, JobRecord
+from jupyter_scheduler_k8s.renewal import Renewal
 from jupyter_scheduler_k8s.resources import Resources
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.supervisor import Supervisor
@@ -113,6 +116,9 @@ class Backend:
         self.pending = PendingInputs(
             client=self.client, storage=lambda: self.storage, owner=config.owner, log=log
         )
+        self._renewal = Renewal(
+            self._provision, client=self.client, is_needed=self._has_runs_to_come, log=log
+        )
         self._shared: Mapping[str, Any] | None = None
         self._to_share_again = False
         self._background = Background()
@@ -140,6 +146,7 @@ class Backend:
                 self._supervisor.start()
                 if self._mirrors_all:
                     self.pending.start()
+                    self._renewal.start()
         for reflector in self._reflectors:
             reflector.start()
 
@@ -149,6 +156,7 @@ class Backend:
             reflector.stop()
         self._supervisor.stop()
         self.pending.stop()
+        self._renewal.stop()
 
     async def synced(self) -> None:
         """Wait until the records are there, which they are but for a server's first use.
@@ -266,6 +274,7 @@ class Backend:
                 self.database.create_tables,
                 self._check_bucket,
                 self.check_template,
+                self._care_for_schedules,
             ):
                 try:
                     part()
@@ -279,6 +288,11 @@ class Backend:
         self.log.info(
             "The Kubernetes API is at %s, context %s.", self.client.connection.address, context
         )
+
+    def _care_for_schedules(self) -> None:
+        """Start without a request where runs begin without one: they may need this server."""
+        if self.client.list_cron_jobs(records.selector(self.config.owner)):
+            self.start()
 
     def _check_bucket(self) -> None:
         asyncio.run(self.storage.check_bucket())
@@ -315,6 +329,16 @@ class Backend:
         except ObjectMissing:
             return None
         return found if isinstance(found, dict) else None
+
+    def _has_runs_to_come(self) -> bool:
+        """Whether pods may start that nobody asks this server for. Blocks until that is known."""
+        for cache in self._caches:
+            cache.wait_synced()
+        if len(self.definitions):
+            return True
+        with self.cache.reading() as view:
+            unended = (status for status in Status if status not in ENDED)
+            return any(view.with_value("status", status.value) for status in unended)
 
     def _has_ended(self, name: str) -> bool:
         found = self.cache.objects(name)

@@ -47,6 +47,15 @@ class Provision:
         Returns:
             None where pods have an identity of their own and S3 has a public certificate.
         """
+        secret, _ = await self.credentials()
+        return secret
+
+    async def credentials(self) -> tuple[dict[str, Any] | None, float | None]:
+        """That Secret, and when what it holds expires.
+
+        Returns:
+            The time in seconds since the epoch, None where nothing expires or says when.
+        """
         storage = self.storage()
         found, certificates = await all_or_nothing(
             storage.pod_credentials(), storage.ca_certificates()
@@ -54,7 +63,8 @@ class Provision:
         data = dict(found.data) if found else {}
         if certificates:
             data[manifests.CA_KEY] = certificates
-        return manifests.credentials_secret(self._config, data) if data else None
+        secret = manifests.credentials_secret(self._config, data) if data else None
+        return secret, found.expires_at if found else None
 
 
 async def all_or_nothing(*parts: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:

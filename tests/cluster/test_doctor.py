@@ -61,7 +61,8 @@ def test_a_healthy_environment_is_called_so_and_left_as_it_was(
     assert [line.partition(" ")[0] for line in lines] == ["ok"] * len(lines), lines
     assert code == 0
     assert [line.split(":")[0].split()[-1] for line in lines] == [
-        "versions", "classes", "settings", "cluster", "namespace", "permissions", "bucket", "pod",
+        "versions", "classes", "settings", "cluster", "namespace", "permissions", "bucket",
+        "credentials", "pod",
     ]  # fmt: skip
     assert bucket.keys("jobs/") == before
     assert kubectl.get("jobs", "-l", "jupyter-scheduler.io/check") == []

@@ -16,7 +16,7 @@ from jupyter_scheduler_k8s.cron_manifest import (
     fires_otherwise,
 )
 from jupyter_scheduler_k8s.errors import BackendError
-from jupyter_scheduler_k8s.manifests import Placement
+from jupyter_scheduler_k8s.manifests import Placement, secret_name
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.records import (
     DefinitionRecord,
@@ -93,6 +93,12 @@ def run(minute: int = 29_539_440, **metadata: Any) -> dict[str, Any]:
         "spec": template["spec"],
         "status": {},
     }
+
+
+def test_runs_read_the_credentials_as_they_are_when_they_begin() -> None:
+    found = variables(manifest())["AWS_ACCESS_KEY_ID"]
+
+    assert found == {"secretKeyRef": {"name": secret_name(config()), "key": "AWS_ACCESS_KEY_ID"}}
 
 
 def test_a_definition_fires_as_it_says_and_loses_no_record() -> None:

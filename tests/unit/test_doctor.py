@@ -1,6 +1,8 @@
 """What the doctor makes of what it sees."""
 
+import datetime as dt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from jupyter_scheduler_k8s.cluster.permissions import NEEDED
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.doctor import checks, probe
 from jupyter_scheduler_k8s.doctor.report import Finding, Verdict, healthy, not_checked, ok, problem
+from jupyter_scheduler_k8s.storage import Credentials, Storage
 
 OURS = "jupyter_scheduler_k8s"
 
@@ -73,6 +76,50 @@ def test_an_address_that_only_works_here_is_told(
 def test_a_clock_that_differs_is_told(seconds: float, how: str) -> None:
     assert how in checks.skew("S3's", seconds)
     assert checks.skew("S3's", seconds / 100) == ""
+
+
+class Keys:
+    """What boto3's chain gives."""
+
+    method = "env"
+
+    def __init__(self, token: str | None, expires: dt.datetime | None = None) -> None:
+        self.token = token
+        if expires is not None:
+            self._expiry_time = expires
+            self.method = "sso"
+
+    def refresh_needed(self) -> bool:
+        return False
+
+    def get_frozen_credentials(self) -> Any:
+        return SimpleNamespace(access_key="a", secret_key="b", token=self.token)
+
+
+END = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("keys", "verdict", "said"),
+    [
+        (Keys(None), Verdict.OK, "lasting keys, from the environment variables"),
+        (Keys("t", END), Verdict.WARNING, "from the AWS SSO login have a session token"),
+        (Keys("t", END), Verdict.WARNING, "while a server of this owner lives, it renews them"),
+        (Keys("t"), Verdict.WARNING, "only with the next job that is created"),
+        (Keys("t"), Verdict.WARNING, "a role in place of keys"),
+    ],
+)
+async def test_keys_that_expire_are_warned_of_with_what_to_do(
+    keys: Keys, verdict: Verdict, said: str
+) -> None:
+    session = SimpleNamespace(get_credentials=lambda: keys, region_name=None)
+    storage = Storage(bucket="files", credentials=Credentials(session=lambda: session))
+
+    found = await checks.credentials(storage)
+
+    assert found.verdict is verdict
+    assert said in found.text
+    assert healthy([found])
 
 
 def test_one_problem_makes_the_whole_unhealthy() -> None:

@@ -105,6 +105,8 @@ def look(config: Any, log: Any) -> Iterator[Finding]:
         yield found[-1]
     here = checks.told("bucket", lambda: asyncio.run(_bucket(storage)))
     yield here
+    if here.verdict is Verdict.OK:
+        yield checks.told("credentials", lambda: asyncio.run(checks.credentials(storage)))
     if not healthy([*found, here]):
         yield not_checked(probe.SUBJECT, "cluster and bucket must work from here first.")
         return

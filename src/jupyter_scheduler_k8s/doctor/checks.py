@@ -13,7 +13,7 @@ from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.cluster import ClusterClient
 from jupyter_scheduler_k8s.cluster.permissions import NEEDED
 from jupyter_scheduler_k8s.config import K8sConfig
-from jupyter_scheduler_k8s.doctor.report import Finding, ok, problem
+from jupyter_scheduler_k8s.doctor.report import Finding, ok, problem, warning
 from jupyter_scheduler_k8s.errors import BackendError
 from jupyter_scheduler_k8s.storage import Storage
 
@@ -177,6 +177,28 @@ async def bucket(storage: Storage, key: str, now: Callable[[], float]) -> Findin
     if found := skew("S3's", listed.modified - now()):
         return problem("bucket", found)
     return ok("bucket", "an object was stored, read and deleted from here.")
+
+
+async def credentials(storage: Storage) -> Finding:
+    """Whether the pods can open S3 also when no server is there.
+
+    Raises:
+        BackendError: there are no credentials.
+    """
+    found = await storage.pod_credentials()
+    if found is None:
+        return ok("credentials", "pods use an identity of their own; nothing of it expires here.")
+    if "AWS_SESSION_TOKEN" not in found.data:
+        return ok("credentials", f"pods get lasting keys, from {found.kind}.")
+    renewed = "while a server of this owner lives, it renews them for the pods"
+    if found.expires_at is None:
+        renewed = "they don't say when, so pods get new ones only with the next job that is created"
+    return warning(
+        "credentials",
+        f"the keys from {found.kind} have a session token, so they expire: {renewed}. Where"
+        " schedules must run without that, give server and pods (K8S_SERVICE_ACCOUNT) a role in"
+        " place of keys, or use keys without a session token.",
+    )
 
 
 def skew(whose: str, seconds: float) -> str:

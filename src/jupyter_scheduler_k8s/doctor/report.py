@@ -9,6 +9,7 @@ class Verdict(Enum):
     """How a line begins."""
 
     OK = "ok"
+    WARNING = "warning"
     PROBLEM = "problem"
     NOT_CHECKED = "not checked"
 
@@ -34,6 +35,11 @@ class Finding:
 def ok(subject: str, text: str) -> Finding:
     """Something is as it must be."""
     return Finding(subject, Verdict.OK, text)
+
+
+def warning(subject: str, text: str) -> Finding:
+    """Something works today, and may not tomorrow."""
+    return Finding(subject, Verdict.WARNING, text)
 
 
 def problem(subject: str, text: str) -> Finding:
