@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster.pods import JsonObject, PodJob, Pods, container, exit_codes, verdict
+from cluster.pods import JsonObject, PodJob, Pods, container, exit_codes, is_running, verdict
 from cluster.support import notebook, text_outputs
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.options import JobOptions
@@ -55,9 +55,10 @@ def test_the_next_run_replaces_this_one(pods: Pods, turns: str, max_retries: int
     options = JobOptions(max_retries=max_retries)
     # The later one's number is the greater one, and the lesser text.
     first = pods.start(INPUTS, change=in_turn(turns, 999), options=options)
+    first.watch("pod", lambda pod: is_running(pod, "notebook"))
     first.printed("notebook", "Cell 1 ")
     second = pods.start(INPUTS, change=in_turn(turns, 1000), options=options)
-    second.printed("files", "The notebook runs")
+    second.watch("pod", lambda pod: is_running(pod, "files"))
 
     pod = first.ended(seconds=30)
 
