@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from jupyter_scheduler_k8s import catalog, notebooks, records, staging
+from jupyter_scheduler_k8s import catalog, names, notebooks, records, staging
 from jupyter_scheduler_k8s.config import SCHEDULE_PARAMETERS, K8sConfig
 from jupyter_scheduler_k8s.errors import BackendError
 from jupyter_scheduler_k8s.options import JobOptions
@@ -32,6 +32,11 @@ def admit(record: JobRecord | DefinitionRecord, config: K8sConfig) -> JobOptions
     )
     if isinstance(record, JobRecord) and record.job_definition_id is None:
         _refuse_schedule_parameters(record)
+    elif not names.is_label_value(record.job_definition_id or ""):
+        raise BackendError(
+            f"job_definition_id is {str(record.job_definition_id)[:40]!r}, which is the id of no"
+            " definition."
+        )
     notebooks.check_formats(record.output_formats)
     staging.check_filename(record.input_filename)
     if isinstance(record, JobRecord):

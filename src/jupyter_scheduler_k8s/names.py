@@ -91,6 +91,11 @@ def credentials_secret_name(owner: str, endpoint_url: str, bucket: str) -> str:
     return f"{CREDENTIALS_PREFIX}{digest[:20]}"
 
 
+def is_label_value(text: str) -> bool:
+    """Whether Kubernetes takes this as the value of a label."""
+    return re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text) is not None
+
+
 def owner_label(owner: str) -> str:
     """`owner` as a label value: itself where it is one, else a slug and a hash, no collisions.
 

@@ -269,7 +269,13 @@ def _written(what: str, values: Mapping[str, Any]) -> str:
         ensure_ascii=False,
         separators=(",", ":"),
     )
-    size = len(text.encode())
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise RecordError(
+            f"The name, parameters or tags of the {what} have half of a character (a lone"
+            " surrogate), which no text can hold: write it again."
+        ) from None
     if size > _ANNOTATION_LIMIT - _RESERVED:
         raise RecordError(
             f"The {what} is too large to be kept: its name, parameters and tags take"

@@ -51,8 +51,11 @@ class Resources:
         Raises:
             BackendError: a value that Kubernetes could not mean, in a sentence.
         """
-        if gpu and not re.fullmatch(r"[0-9]+", gpu):
-            raise BackendError(f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu!r}.")
+        # Kubernetes takes numbers beyond 64 bits, loses them, and runs the job without GPUs.
+        if gpu and not re.fullmatch(r"[0-9]{1,9}", gpu):
+            raise BackendError(
+                f"k8s_gpu must be a whole number of GPUs, 0 or more; it is {gpu[:40]!r}."
+            )
         for name, amount in (("k8s_cpu", cpu), ("k8s_memory", memory)):
             if re.fullmatch(r"0+(\.0*)?", amount):
                 raise BackendError(

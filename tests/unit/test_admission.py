@@ -56,6 +56,12 @@ def test_a_definition_says_how_its_runs_follow_each_other() -> None:
     )
 
 
+@pytest.mark.parametrize("definition_id", ["x" * 64, "a/b", "", "ü", "-a"])
+def test_a_job_of_what_can_be_no_definition_is_refused(definition_id: str) -> None:
+    with pytest.raises(BackendError, match="the id of no definition"):
+        admit(job(job_definition_id=definition_id), K8sConfig())
+
+
 @pytest.mark.parametrize("name", SCHEDULE)
 def test_a_job_of_no_schedule_can_not_say_that(name: str) -> None:
     with pytest.raises(BackendError, match=f"{name} says how the runs of a schedule"):

@@ -40,7 +40,7 @@ def test_numbers_and_texts_mean_the_same() -> None:
     assert parsed({"k8s_cpu": "", "k8s_env": "", "k8s_timeout_seconds": None}) == JobOptions()
 
 
-@pytest.mark.parametrize("gpu", ["-1", "1.5", -1, 1.5, "one", True, "²"])
+@pytest.mark.parametrize("gpu", ["-1", "1.5", -1, 1.5, "one", True, "²", 1e300, "9" * 10])
 def test_a_gpu_count_that_is_none_is_refused(gpu: object) -> None:
     with pytest.raises(BackendError, match="k8s_gpu must be a"):
         parsed({"k8s_gpu": gpu})

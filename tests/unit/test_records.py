@@ -87,6 +87,12 @@ def test_a_record_that_is_too_large_is_refused_with_its_size() -> None:
     job_data(JobRecord(job_id="1", parameters={"x": "é" * 114_000}))
 
 
+@pytest.mark.parametrize("odd", [{"name": "\ud800"}, {"parameters": {"x": "'\udfff'"}}])
+def test_text_that_is_none_is_refused_in_a_sentence(odd: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match="half of a character"):
+        job_data(JobRecord(job_id="1", **odd))
+
+
 @pytest.mark.parametrize(
     "text",
     ["no json", "[]", "{}", '{"schema": 1}', '{"schema": "1", "job_id": "1"}', "null"],
