@@ -24,12 +24,29 @@ $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@echo "uv is not installed: installing uv $(UV_VERSION) into $(CACHE)"
 	@bash local-dev/install-uv $(UV_VERSION) $(CACHE)/uv-$(UV_VERSION)
 
+# The JupyterLab extension, for the checkout's own environment. A wheel has it inside.
+node_modules/.package-lock.json: package-lock.json package.json
+	@command -v npm >/dev/null || { echo "Node 20.19 or later with npm is missing: install it, then try again." >&2; exit 1; }
+	@npm ci --silent --no-progress
+	@touch $@
+
+labextension/package.json: node_modules/.package-lock.json tsconfig.json labcore/package.json $(wildcard src/*.ts src/*.tsx)
+	@npm run --silent build >labextension.log 2>&1 || { cat labextension.log; exit 1; }
+	@rm labextension.log
+
+LABEXTENSIONS := .venv/share/jupyter/labextensions
+
+.PHONY: labextension
+labextension: environment labextension/package.json ## build the JupyterLab extension for this checkout
+	@mkdir -p $(LABEXTENSIONS)
+	@ln -sfn ../../../../labextension $(LABEXTENSIONS)/jupyter-scheduler-k8s
+
 .PHONY: demo
 demo: environment cluster ## run an example notebook on the cluster, from JupyterLab's REST API to its outputs
 	@PYTHONPATH=local-dev $(RUN) python -m local_lab demo
 
 .PHONY: lab
-lab: environment cluster ## start JupyterLab with this backend on the local cluster
+lab: environment labextension cluster ## start JupyterLab with this backend on the local cluster
 	@PYTHONPATH=local-dev $(RUN) python -m local_lab lab
 
 .PHONY: lint
@@ -48,13 +65,23 @@ test-unit: environment ## unit and fault tests: no cluster, no network
 test-lowest: $(UV) ## unit and fault tests with the oldest releases that pyproject.toml allows
 	@$(UV) run --isolated --quiet --python 3.11 --resolution lowest-direct --with 'jupyter-scheduler==2.11.0' pytest -q -W default tests/unit tests/faults
 
+.PHONY: test-frontend
+test-frontend: node_modules/.package-lock.json ## what the form checks and sends, without a browser
+	@npm run --silent lint
+	@npm run --silent compile
+	@node --test tests/frontend/*.test.mjs
+
+.PHONY: test-ui
+test-ui: environment labextension cluster ## the forms in Chromium; pictures of them go to pictures/
+	@CHROMIUM=$$(bash local-dev/install-chromium) UV=$(UV) $(RUN) pytest -q tests/ui
+
 .PHONY: test-cluster
 test-cluster: environment cluster test-images ## tests on the local cluster
 	@$(RUN) pytest -q tests/cluster
 	@$(RUN) pytest -q -c tests/upstream/pytest.ini tests/upstream
 
 .PHONY: test
-test: lint test-unit test-lowest test-cluster ## everything that CI runs
+test: lint test-unit test-frontend test-lowest test-ui test-cluster ## everything that CI runs
 
 .PHONY: chaos
 chaos: environment cluster ## 200 runs while servers and containers are killed; COUNT= and SEED= change that
@@ -75,4 +102,4 @@ wheel: environment ## build the package
 
 .PHONY: clean
 clean: cluster-down ## stop the cluster and remove what was built here
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache mutants dist
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache mutants dist node_modules lib labextension pictures

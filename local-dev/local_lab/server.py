@@ -86,6 +86,7 @@ def running(
     environment: Mapping[str, str],
     flags: tuple[str, ...] = (),
     mode: str = SCHEDULER_FLAG,
+    python: str = sys.executable,
 ) -> Iterator[LabServer]:
     """A JupyterLab server on a free port of this machine, until the block ends.
 
@@ -95,11 +96,14 @@ def running(
         environment: its environment variables, beside HOME.
         flags: more of its command line.
         mode: the flag that says what of it is ours.
+        python: the interpreter of the environment that JupyterLab is installed in.
 
     Raises:
         RuntimeError: it doesn't start; the text has the end of its log.
     """
-    server = start(root_dir, home=home, environment=environment, flags=flags, mode=mode)
+    server = start(
+        root_dir, home=home, environment=environment, flags=flags, mode=mode, python=python
+    )
     try:
         yield server
     finally:
@@ -113,13 +117,14 @@ def start(
     environment: Mapping[str, str],
     flags: tuple[str, ...] = (),
     mode: str = SCHEDULER_FLAG,
+    python: str = sys.executable,
 ) -> LabServer:
     """Start a server and wait until it answers; see `running`."""
     port, token = _free_port(), secrets.token_hex(24)
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     command = [
-        sys.executable,
+        python,
         "-m",
         "jupyterlab",
         "--no-browser",

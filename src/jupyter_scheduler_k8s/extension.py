@@ -12,7 +12,7 @@ from jupyter_scheduler.scheduler import BaseScheduler, Scheduler
 from jupyter_server.utils import url_path_join
 from traitlets import TraitError
 
-from jupyter_scheduler_k8s import combinations
+from jupyter_scheduler_k8s import combinations, forms
 from jupyter_scheduler_k8s.backend import node_lister
 from jupyter_scheduler_k8s.cluster import ClusterClient
 from jupyter_scheduler_k8s.config import K8sConfig
@@ -59,6 +59,7 @@ def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
         server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
         return
     _offer(server, scheduler, config=backend.config, nodes=backend.nodes)
+    forms.offer(server, backend.config)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
         backend.config.namespace,
@@ -91,6 +92,7 @@ def _load_execution_manager_only(
     manager.configure(config.effective())
     nodes = KnownNodes(node_lister(ClusterClient(config.namespace)))
     _offer(server, scheduler, config=config, nodes=nodes)
+    forms.offer(server, config)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s;"
         " their records are in jupyter-scheduler's database.",

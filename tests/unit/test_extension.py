@@ -26,7 +26,7 @@ class Server:
         self.config = Config(settings or {})
         self.log = logging.getLogger("server")
         self.web_app = self
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "scheduler": scheduler,
             "job_files_manager": "upstream's",
             "environments_manager": "upstream's",
@@ -106,6 +106,18 @@ def test_a_stock_server_keeps_its_download(stock: Any) -> None:
     assert server.settings["job_files_manager"] == "upstream's"
 
 
+def test_the_pages_of_a_server_of_ours_offer_the_options(stock: Any) -> None:
+    settings = {"K8sConfig": {"max_timeout_seconds": 60}}
+    stock.config = Config(settings)
+    server = Server(stock, settings)
+    server.settings["page_config_data"] = {"others": 1}
+    extension.load(server)
+
+    pages = server.settings["page_config_data"]
+    assert pages["others"] == 1
+    assert pages["jupyterSchedulerK8s"]["max_timeout_seconds"] == 60
+
+
 def test_a_foreign_scheduler_is_left_alone(stock: Any, caplog: pytest.LogCaptureFixture) -> None:
     stock.execution_manager_class = DefaultExecutionManager
     server = Server(stock)
@@ -114,6 +126,7 @@ def test_a_foreign_scheduler_is_left_alone(stock: Any, caplog: pytest.LogCapture
 
     assert caplog.messages == []
     assert server.settings["job_files_manager"] == "upstream's"
+    assert "page_config_data" not in server.settings
 
 
 def test_a_foreign_scheduler_with_settings_for_ours_is_named(

@@ -1,0 +1,37 @@
+"""What the pages of a server are told about what jobs may ask for."""
+
+from typing import Any
+
+import pytest
+from traitlets.config import Config
+
+from jupyter_scheduler_k8s import forms
+from jupyter_scheduler_k8s.config import JOB_PARAMETERS, K8sConfig
+
+
+def offered(**settings: Any) -> dict[str, Any]:
+    return forms.page_settings(K8sConfig(config=Config({"K8sConfig": settings})))
+
+
+def test_everything_is_offered_by_default() -> None:
+    found = offered(image="ours:1")
+
+    assert found["parameters"] == list(JOB_PARAMETERS)
+    assert found["image"] == "ours:1"
+    assert found["allowed_images"] == ["*"]
+    assert found["allowed_secrets"] == []
+    assert found["max_timeout_seconds"] is None
+    assert found["max_retries"] == 5
+    assert "S3_BUCKET" in found["reserved_variables"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"forbidden_parameters": ["k8s_gpu"]}, "k8s_gpu"),
+        ({"max_retries": 0}, "k8s_max_retries"),
+        ({"allowed_images": []}, "k8s_image"),
+    ],
+)
+def test_what_the_server_would_refuse_is_not_offered(settings: dict[str, Any], name: str) -> None:
+    assert offered(**settings)["parameters"] == [one for one in JOB_PARAMETERS if one != name]
