@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -45,7 +46,8 @@ def test_the_wheel_gives_the_form_without_node(
 ) -> None:
     (wheel,) = built.glob("*.whl")
     venv = tmp_path / "venv"
-    subprocess.run((UV, "venv", "--quiet", venv), check=True, env=without_node)
+    create = (UV, "venv", "--quiet", "--python", sys.executable, venv)
+    subprocess.run(create, check=True, env=without_node)
     python = venv / "bin" / "python"
     install = (UV, "pip", "install", "--quiet", "--python", python, wheel)
     subprocess.run(install, check=True, env=without_node)
