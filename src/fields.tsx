@@ -1,8 +1,9 @@
-import { FormLabel, MenuItem, Stack, TextField } from '@mui/material';
+import { FormHelperText, FormLabel, MenuItem, Stack, TextField } from '@mui/material';
 import type { Scheduler } from '@jupyterlab/scheduler';
 import React from 'react';
 
 import type { IContext } from './advanced-options.js';
+import { askCluster } from './cluster.js';
 import { labels, policies } from './labels.js';
 import {
   newVariable,
@@ -13,7 +14,7 @@ import {
   withoutSchedule,
   withText
 } from './parameters.js';
-import { problem, remark, variableProblems } from './validation.js';
+import { problem, remark, variableProblems, type ICluster } from './validation.js';
 import { Variables } from './variables.js';
 
 const PREFIX = 'jp-scheduler-k8s-';
@@ -31,6 +32,16 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
     variablesOf(textOf(parameters, 'k8s_env'))
   );
   const ofVariables = variableProblems(variables, settings, trans);
+
+  // The form is there at once, and knows of the cluster when that answers.
+  const [cluster, setCluster] = React.useState<ICluster | null>(null);
+  React.useEffect(() => {
+    let isOpen = true;
+    void askCluster(trans).then(answer => isOpen && setCluster(answer));
+    return () => {
+      isOpen = false;
+    };
+  }, []);
 
   const isShown = (name: string) =>
     settings.parameters.includes(name) && (scheduled || !OF_SCHEDULES.includes(name));
@@ -73,13 +84,41 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
         onChange={event => change(withText(parameters, name, event.target.value))}
         placeholder={placeholder}
         error={!!problems[name]}
-        helperText={problems[name] || remark(name, textOf(parameters, name), trans) || hint}
+        helperText={
+          problems[name] || remark(name, textOf(parameters, name), cluster, trans) || hint
+        }
         InputLabelProps={{ shrink: true }}
         inputProps={{ autoComplete: 'off', spellCheck: false }}
         fullWidth
         margin="none"
       />
     );
+
+  const choice = (name: string, byDefault: string, options: { [value: string]: string }) => (
+    <TextField
+      select
+      id={PREFIX + name}
+      name={name}
+      label={names[name]}
+      value={textOf(parameters, name) || byDefault}
+      onChange={event => {
+        const { value } = event.target;
+        change(withText(parameters, name, value === byDefault ? '' : value));
+      }}
+      InputLabelProps={{ shrink: true }}
+      SelectProps={{ displayEmpty: true }}
+      fullWidth
+      margin="none"
+    >
+      {Object.entries(options).map(([value, label]) => (
+        <MenuItem key={value} value={value}>
+          {label}
+        </MenuItem>
+      ))}
+    </TextField>
+  );
+  const kind = textOf(parameters, 'k8s_gpu_kind');
+  const kinds = (cluster?.gpu_kinds ?? []).map(({ value, label }) => [value, label]);
 
   return (
     <>
@@ -90,6 +129,14 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
             {field('k8s_memory', trans.__('4Gi'))}
             {field('k8s_gpu', trans.__('1'))}
           </Stack>
+          {isShown('k8s_gpu_kind') &&
+            (kind || kinds.length > 0) &&
+            choice('k8s_gpu_kind', '', {
+              '': trans.__('The usual one'),
+              ...(kind && { [kind]: kind }),
+              ...Object.fromEntries(kinds)
+            })}
+          {cluster?.remark && <FormHelperText role="status">{cluster.remark}</FormHelperText>}
         </Group>
       )}
       {anyOf('k8s_image', 'k8s_timeout_seconds', 'k8s_max_retries') && (
@@ -106,27 +153,8 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
       )}
       {anyOf(...OF_SCHEDULES) && (
         <Group label={trans.__('Scheduled runs')}>
-          {isShown('k8s_concurrency_policy') && (
-            <TextField
-              select
-              id={`${PREFIX}k8s_concurrency_policy`}
-              name="k8s_concurrency_policy"
-              label={names.k8s_concurrency_policy}
-              value={textOf(parameters, 'k8s_concurrency_policy') || 'Forbid'}
-              onChange={event => {
-                const policy = event.target.value === 'Forbid' ? '' : event.target.value;
-                change(withText(parameters, 'k8s_concurrency_policy', policy));
-              }}
-              fullWidth
-              margin="none"
-            >
-              {Object.entries(policies(trans)).map(([policy, label]) => (
-                <MenuItem key={policy} value={policy}>
-                  {label}
-                </MenuItem>
-              ))}
-            </TextField>
-          )}
+          {isShown('k8s_concurrency_policy') &&
+            choice('k8s_concurrency_policy', 'Forbid', policies(trans))}
           {field(
             'k8s_starting_deadline_seconds',
             '3600',

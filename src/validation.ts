@@ -9,6 +9,8 @@ import type { ISettings } from './settings.js';
 
 /** Kubernetes counts seconds in 32 bits. */
 const LONGEST_SECONDS = 2 ** 31 - 1;
+/** Kubernetes looks for due runs every 10 seconds. */
+const SHORTEST_DEADLINE_SECONDS = 10;
 
 // https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 const QUANTITY = /^\+?(\d+\.?\d*|\.\d+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$/;
@@ -28,6 +30,16 @@ const BINARY = ['Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'];
 const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
 const SECRET_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 const SECRET_KEY = /^[-._a-zA-Z0-9]{1,253}$/;
+
+/** What handlers.py answers. */
+export interface ICluster {
+  /** The most that any node has, as quantities; null where nothing is known. */
+  largest_node: { cpu: string; memory: string; gpu: number } | null;
+  /** Values of k8s_gpu_kind; none where a number of GPUs says enough. */
+  gpu_kinds: { value: string; label: string }[];
+  /** Why nothing is known. */
+  remark: string | null;
+}
 
 /** Problems of the fields of one row; empty texts where there is none. */
 export type VariableProblems = { name: string; secret: string; key: string };
@@ -93,18 +105,52 @@ export function problem(
     case 'k8s_max_retries':
       return wholeProblem(text, 0, settings.max_retries, trans);
     case 'k8s_starting_deadline_seconds':
-      return wholeProblem(text, 1, LONGEST_SECONDS, trans);
+      return wholeProblem(text, SHORTEST_DEADLINE_SECONDS, LONGEST_SECONDS, trans);
     default:
       return '';
   }
 }
 
-/** What a person may want to know of an option that is allowed. */
-export function remark(name: string, text: string, trans: TranslationBundle): string {
-  const bytes = name === 'k8s_memory' ? quantity(text) : null;
-  return bytes !== null && bytes < 1024 ** 2
-    ? trans.__('That is less than 1 MiB: Gi is the unit of gibibytes, as in 4Gi.')
-    : '';
+/**
+ * What a person may want to know of an option that is allowed: clusters grow, so more
+ * than any node has is no mistake.
+ */
+export function remark(
+  name: string,
+  text: string,
+  cluster: ICluster | null,
+  trans: TranslationBundle
+): string {
+  const asked = text ? quantity(text) : null;
+  if (asked === null) {
+    return '';
+  }
+  if (name === 'k8s_memory' && asked < 1024 ** 2) {
+    return trans.__('That is less than 1 MiB: Gi is the unit of gibibytes, as in 4Gi.');
+  }
+  const node = cluster?.largest_node;
+  if (!node) {
+    return '';
+  }
+  const isMore = (most: string | number) => asked > (quantity(String(most)) ?? Infinity);
+  if (name === 'k8s_cpu' && isMore(node.cpu)) {
+    return trans.__(
+      'The largest node has %1 CPUs; the job will wait until there is a larger one.',
+      node.cpu
+    );
+  }
+  if (name === 'k8s_memory' && isMore(node.memory)) {
+    return trans.__(
+      'The largest node has %1; the job will wait until there is a larger one.',
+      node.memory
+    );
+  }
+  if (name === 'k8s_gpu' && isMore(node.gpu)) {
+    return node.gpu === 0
+      ? trans.__('No node has a GPU; the job will wait until there is one.')
+      : trans.__('No node has more than %1; the job will wait until there is one.', node.gpu);
+  }
+  return '';
 }
 
 /** The problems of each row, in their order. */

@@ -26,7 +26,7 @@ export function Variables(props: IVariablesProps): JSX.Element {
   }, [variables.length]);
 
   return (
-    <Stack spacing={3} alignItems="stretch">
+    <Stack spacing={5}>
       {variables.map((variable, at) => (
         <Row
           key={variable.id}

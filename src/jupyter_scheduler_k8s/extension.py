@@ -59,7 +59,7 @@ def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
         server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
         return
     _offer(server, scheduler, config=backend.config, nodes=backend.nodes)
-    forms.offer(server, backend.config)
+    forms.offer(server, backend.config, schedules=True)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
         backend.config.namespace,
@@ -92,7 +92,7 @@ def _load_execution_manager_only(
     manager.configure(config.effective())
     nodes = KnownNodes(node_lister(ClusterClient(config.namespace)))
     _offer(server, scheduler, config=config, nodes=nodes)
-    forms.offer(server, config)
+    forms.offer(server, config, schedules=False)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s;"
         " their records are in jupyter-scheduler's database.",

@@ -6,27 +6,30 @@ while the cluster is away. A page without it has upstream's forms.
 
 from typing import Any
 
-from jupyter_scheduler_k8s.config import JOB_PARAMETERS, K8sConfig
+from jupyter_scheduler_k8s.config import JOB_PARAMETERS, SCHEDULE_PARAMETERS, K8sConfig
 from jupyter_scheduler_k8s.variables import RESERVED
 
 # The page's option; src/settings.ts has its other side.
 _OPTION = "jupyterSchedulerK8s"
 
 
-def offer(server: Any, config: K8sConfig) -> None:
+def offer(server: Any, config: K8sConfig, *, schedules: bool) -> None:
     """Have the pages of this server show the options of a job that runs on Kubernetes.
 
     Args:
         server: the running `jupyter_server.serverapp.ServerApp`.
         config: what jobs may ask for.
+        schedules: whether Kubernetes starts the runs of job definitions.
     """
     pages = server.web_app.settings.setdefault("page_config_data", {})
-    pages[_OPTION] = page_settings(config)
+    pages[_OPTION] = page_settings(config, schedules=schedules)
 
 
-def page_settings(config: K8sConfig) -> dict[str, Any]:
+def page_settings(config: K8sConfig, *, schedules: bool) -> dict[str, Any]:
     """What the form may offer, under the names of K8sConfig's settings."""
     useless = set(config.forbidden_parameters)
+    if not schedules:
+        useless.update(SCHEDULE_PARAMETERS)
     if config.max_retries == 0:
         useless.add("k8s_max_retries")
     if not config.allowed_images:

@@ -75,6 +75,8 @@ test('the bounds of the server are those of the form', () => {
   assert.equal(said('k8s_max_retries', '0'), '');
   assert.match(said('k8s_max_retries', '6'), /from 0 to 5/);
   assert.match(said('k8s_max_retries', '1.5'), /whole number/);
+  assert.equal(said('k8s_starting_deadline_seconds', '10'), '');
+  assert.match(said('k8s_starting_deadline_seconds', '9'), /from 10 to 2147483647/);
 });
 
 test('images are those that the administrator allows', () => {
@@ -95,9 +97,34 @@ test('patterns know * and ?, and leave [ to the server', () => {
 
 test('memory without a unit gets a remark, and is not refused', () => {
   assert.equal(said('k8s_memory', '4'), '');
-  assert.match(remark('k8s_memory', '4', trans), /less than 1 MiB/);
-  assert.equal(remark('k8s_memory', '4Gi', trans), '');
-  assert.equal(remark('k8s_cpu', '4', trans), '');
+  assert.match(remark('k8s_memory', '4', null, trans), /less than 1 MiB/);
+  assert.equal(remark('k8s_memory', '4Gi', null, trans), '');
+  assert.equal(remark('k8s_cpu', '4', null, trans), '');
+});
+
+test('more than the largest node has is remarked on, and is not refused', () => {
+  const cluster = { largest_node: { cpu: '16', memory: '64Gi', gpu: 4 } };
+  const remarked = (name, text, changes = {}) => {
+    assert.equal(said(name, text), '');
+    return remark(name, text, { largest_node: { ...cluster.largest_node, ...changes } }, trans);
+  };
+  assert.match(remarked('k8s_cpu', '64'), /^The largest node has 16 CPUs; the job will wait/);
+  assert.match(remarked('k8s_memory', '65Gi'), /^The largest node has 64Gi;/);
+  assert.match(remarked('k8s_gpu', '5'), /^No node has more than 4;/);
+  assert.match(remarked('k8s_gpu', '1', { gpu: 0 }), /^No node has a GPU;/);
+  for (const [name, text] of [
+    ['k8s_cpu', '16'],
+    ['k8s_cpu', '16000m'],
+    ['k8s_memory', '64Gi'],
+    ['k8s_memory', '68.7G'],
+    ['k8s_gpu', '4'],
+    ['k8s_gpu', '0'],
+    ['k8s_max_retries', '5']
+  ]) {
+    assert.equal(remarked(name, text), '', `${name} ${text}`);
+  }
+  assert.equal(remark('k8s_cpu', '64', { largest_node: null }, trans), '');
+  assert.equal(remark('k8s_cpu', 'x', cluster, trans), '');
 });
 
 test('a row says what of it is wrong', () => {

@@ -118,6 +118,36 @@ def test_variables_say_what_is_wrong_with_them(form: Form) -> None:
     expect(form.create).to_be_enabled()
 
 
+def test_a_schedule_has_options_of_its_own(form: Form) -> None:
+    policy, latest = "When the previous run has not ended", "Latest start (seconds)"
+    expect(form.field(latest)).to_have_count(0)
+    form.field("Run on a schedule").check()
+    expect(form.field(policy)).to_contain_text("Skip the new run")
+    form.field(policy).click()
+    form.page.get_by_role("option", name="Stop the previous run").click()
+    form.field(latest).fill("5")
+    expect(said_at(form.field(latest))).to_contain_text("from 10 to")
+    form.field(latest).fill("600")
+    picture(form.page, "form-schedule")
+
+    asked = form.sent("job_definitions")["runtime_environment_parameters"]
+    assert asked == {
+        "k8s_concurrency_policy": "Replace",
+        "k8s_starting_deadline_seconds": "600",
+    }
+
+
+def test_a_job_that_runs_once_sends_no_options_of_schedules(form: Form) -> None:
+    form.field("Run on a schedule").check()
+    form.field("CPUs").fill("1")
+    form.field("Latest start (seconds)").fill("5")
+    expect(form.create).to_be_disabled()
+    form.field("Run now").check()
+    expect(form.create).to_be_enabled()
+
+    assert form.sent()["runtime_environment_parameters"] == {"k8s_cpu": "1"}
+
+
 def test_the_keyboard_is_enough(lab: Lab) -> None:
     form, keyboard = lab.open_form(), lab.page.keyboard
     form.more.focus()
@@ -174,6 +204,10 @@ def test_the_stock_scheduler_with_our_execution_manager_has_the_fields(
     with opened(browser, start_server(mode=EXECUTION_MANAGER_FLAG)) as lab:
         form = lab.open_form().expand()
         form.field("Memory").fill("1Gi")
+        # Its schedules are upstream's, which know no such thing.
+        form.field("Run on a schedule").check()
+        expect(form.page.get_by_text("Scheduled runs")).to_have_count(0)
+        form.field("Run now").check()
         assert form.sent()["runtime_environment_parameters"] == {"k8s_memory": "1Gi"}
 
 

@@ -6,11 +6,12 @@ import pytest
 from traitlets.config import Config
 
 from jupyter_scheduler_k8s import forms
-from jupyter_scheduler_k8s.config import JOB_PARAMETERS, K8sConfig
+from jupyter_scheduler_k8s.config import JOB_PARAMETERS, SCHEDULE_PARAMETERS, K8sConfig
 
 
-def offered(**settings: Any) -> dict[str, Any]:
-    return forms.page_settings(K8sConfig(config=Config({"K8sConfig": settings})))
+def offered(*, schedules: bool = True, **settings: Any) -> dict[str, Any]:
+    config = K8sConfig(config=Config({"K8sConfig": settings}))
+    return forms.page_settings(config, schedules=schedules)
 
 
 def test_everything_is_offered_by_default() -> None:
@@ -35,3 +36,9 @@ def test_everything_is_offered_by_default() -> None:
 )
 def test_what_the_server_would_refuse_is_not_offered(settings: dict[str, Any], name: str) -> None:
     assert offered(**settings)["parameters"] == [one for one in JOB_PARAMETERS if one != name]
+
+
+def test_what_only_cron_jobs_can_follow_needs_them() -> None:
+    found = offered(schedules=False)["parameters"]
+
+    assert found == [name for name in JOB_PARAMETERS if name not in SCHEDULE_PARAMETERS]

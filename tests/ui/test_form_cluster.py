@@ -1,0 +1,63 @@
+"""What the form makes of what the cluster has, and of a cluster that doesn't answer."""
+
+from typing import Any
+
+from playwright.sync_api import Route, expect
+
+from ui.lab import Form, Lab, picture
+
+ADDRESS = "**/jupyter_scheduler_k8s/form*"
+
+NOTHING: dict[str, Any] = {"largest_node": None, "gpu_kinds": [], "remark": None}
+
+
+def opened_with(lab: Lab, **answer: Any) -> Form:
+    """A form whose server answers that of the cluster."""
+    lab.page.route(ADDRESS, lambda route: route.fulfill(json=NOTHING | answer))
+    return lab.open_form().expand()
+
+
+def test_more_than_the_largest_node_has_is_remarked_on_and_may_be_sent(lab: Lab) -> None:
+    form = opened_with(lab, largest_node={"cpu": "16", "memory": "64Gi", "gpu": 0})
+    said = "The largest node has 16 CPUs; the job will wait until there is a larger one."
+
+    form.field("CPUs").fill("64")
+    form.field("GPUs").fill("1")
+
+    expect(form.page.get_by_text(said)).to_be_visible()
+    expect(form.page.get_by_text("No node has a GPU")).to_be_visible()
+    expect(form.field("CPUs")).to_have_attribute("aria-invalid", "false")
+    picture(form.page, "form-large")
+    assert form.sent()["runtime_environment_parameters"] == {"k8s_cpu": "64", "k8s_gpu": "1"}
+
+
+def test_a_cluster_that_does_not_answer_is_said_in_one_line(lab: Lab) -> None:
+    form = opened_with(lab, remark="The cluster doesn't answer: no route to host.")
+
+    expect(form.page.get_by_role("status")).to_have_text(
+        "The cluster doesn't answer: no route to host."
+    )
+    picture(form.page, "form-away")
+    form.field("CPUs").fill("64")
+    assert form.sent()["runtime_environment_parameters"] == {"k8s_cpu": "64"}
+
+
+def test_an_answer_that_fails_is_said_too(lab: Lab) -> None:
+    lab.page.route(ADDRESS, lambda route: route.abort())
+    form = lab.open_form().expand()
+
+    expect(form.page.get_by_role("status")).to_contain_text("What the cluster has is not known")
+
+
+def test_the_form_does_not_wait_for_the_answer(lab: Lab) -> None:
+    waiting: list[Route] = []
+    # Nobody answers until the form has been sent.
+    lab.page.route(ADDRESS, lambda route: waiting.append(route))
+    form = lab.open_form().expand()
+
+    form.field("CPUs").fill("2")
+    expect(form.page.get_by_role("status")).to_have_count(0)
+
+    assert form.sent()["runtime_environment_parameters"] == {"k8s_cpu": "2"}
+    (late,) = waiting
+    late.fulfill(json=NOTHING)
