@@ -1,4 +1,4 @@
-"""A schedule as JupyterLab sends it: as a CronJob takes it, and when it fires next.
+"""A schedule as JupyterLab sends it, in the words that a CronJob takes.
 
 Upstream reads schedules with croniter, Kubernetes with the Go library robfig/cron, and
 some texts mean another thing to each: `1-31` beside a weekday, or 7 for Sunday. So each
@@ -8,10 +8,9 @@ field is read by croniter, and written anew in what both read alike.
 import re
 from collections.abc import Set
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import NamedTuple, NoReturn
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 from croniter.croniter import CroniterError, croniter
 
@@ -102,99 +101,6 @@ def for_kubernetes(schedule: str, timezone: str | None) -> tuple[str, str]:
         )
     texts = (kind.text(values) for kind, values in zip(_KINDS, fields, strict=True))
     return " ".join(texts), zone
-
-
-def next_run_time(schedule: str, timezone: str | None, after_ms: int) -> int | None:
-    """When Kubernetes fires the schedule first after a moment; None where it never does.
-
-    Upstream's computation isn't used: until midnight of a day on which clocks change it
-    counts with the offset from before, and its zones are those of 2024.
-
-    Args:
-        schedule, timezone: as for `for_kubernetes`.
-        after_ms: milliseconds since 1970, as is the answer.
-
-    Raises:
-        BackendError: the schedule or the zone can't be read.
-    """
-    zone = ZoneInfo(_zone_name(timezone))
-    fields = _read(schedule)
-    if not _comes(fields):
-        return None
-    minute = after_ms // 60_000 + 1
-    found = _walk(fields, datetime.fromtimestamp(minute * 60, zone))
-    return int(found.timestamp()) * 1000 if found else None
-
-
-def _walk(fields: _Fields, moment: datetime) -> datetime | None:
-    """The first moment from this one on that fits, in the steps that robfig/cron takes.
-
-    What it does where clocks change comes from these steps, so they are its own: a field
-    that fitted is not looked at again until a smaller one begins anew at 0 or 1.
-    """
-    last_year = moment.year + 5
-    # How many of month, day and hour need no second look.
-    fitted = 0
-    # Whether smaller fields are at their beginning already.
-    aligned = False
-    # Five years take less; a day that clocks skip, as Samoa's in 2011, would take for ever.
-    for _ in range(10_000):
-        if not fitted and moment.year > last_year:
-            break
-        wall = moment.replace(tzinfo=None)
-        if fitted < 1 and moment.month not in fields.months:
-            if not aligned:
-                wall = _local(wall.replace(day=1, hour=0, minute=0), moment)
-            year, month = divmod(wall.year * 12 + wall.month, 12)
-            first = wall.replace(year=year, month=month + 1, day=1)
-            moment = _at(first + timedelta(days=wall.day - 1), moment)
-        elif fitted < 2 and not _is_day(fields, moment):
-            if not aligned:
-                wall = _local(wall.replace(hour=0, minute=0), moment)
-            moment = _at(wall + timedelta(days=1), moment)
-            if moment.hour:
-                # Clocks skip midnight.
-                away = 24 - moment.hour if moment.hour > 12 else -moment.hour
-                moment = _later(moment, timedelta(hours=away))
-            fitted = 0 if moment.day == 1 else 1
-        elif fitted < 3 and moment.hour not in fields.hours:
-            if not aligned:
-                moment = _at(wall.replace(minute=0), moment)
-            moment = _later(moment, timedelta(hours=1))
-            fitted = 0 if moment.hour == 0 else 2
-        elif moment.minute not in fields.minutes:
-            moment = _later(moment, timedelta(minutes=1))
-            fitted = 0 if moment.minute == 0 else 3
-        else:
-            return moment
-        aligned = True
-    return None
-
-
-def _at(wall: datetime, like: datetime) -> datetime:
-    """The moment at which clocks show this; which one, where they change, as Go has it."""
-    zone = like.tzinfo
-    as_utc = wall.replace(tzinfo=UTC)
-    guess = as_utc - (as_utc.astimezone(zone).utcoffset() or timedelta())
-    return (as_utc - (guess.astimezone(zone).utcoffset() or timedelta())).astimezone(zone)
-
-
-def _local(wall: datetime, like: datetime) -> datetime:
-    """What clocks show at the moment `_at` which they should show this."""
-    return _at(wall, like).replace(tzinfo=None)
-
-
-def _later(moment: datetime, elapsed: timedelta) -> datetime:
-    return (moment.astimezone(UTC) + elapsed).astimezone(moment.tzinfo)
-
-
-def _is_day(fields: _Fields, moment: datetime) -> bool:
-    in_month = moment.day in fields.days
-    in_week = moment.isoweekday() % 7 in fields.weekdays
-    # Two fields that both say something add to each other.
-    if len(fields.days) < 31 and len(fields.weekdays) < 7:
-        return in_month or in_week
-    return in_month and in_week
 
 
 def _comes(fields: _Fields) -> bool:

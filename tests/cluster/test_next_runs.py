@@ -70,19 +70,6 @@ def test_kubernetes_fires_by_the_table(kubernetes: NextRuns) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_the_list_shows_what_kubernetes_does(row: Row) -> None:
-    after: int | None = row.start * 1000
-    shown = []
-    for _ in range(count(row)):
-        assert after is not None
-        after = cron.next_run_time(row.schedule, row.timezone, after)
-        if after is None:
-            break
-        shown.append(after)
-    assert shown == [moment * 1000 for moment in row.times]
-
-
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_upstream_differs_only_where_the_table_says_so(
     row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
