@@ -102,7 +102,7 @@ def test_what_can_not_be_is_refused_and_leaves_nothing(
 def test_a_run_by_hand_has_its_own_parameters_and_keeps_its_input(
     server: LabServer, bucket: Bucket
 ) -> None:
-    write(server, "n.ipynb", "x = 1", "print(x)")
+    write(server, "n.ipynb", "print(x)")
     definition_id = define(server, "n.ipynb", schedule=None, parameters={"x": "2"})
     run = f"job_definitions/{definition_id}/jobs"
 

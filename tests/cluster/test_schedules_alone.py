@@ -60,7 +60,7 @@ def five_minutes(
     try:
         with server(0, owners[1], *TASK_RUNNER) as first, server(1, owners[1], *TASK_RUNNER):
             with server(2, owners[0]) as dead:
-                write(dead, "n.ipynb", "x = 0", "print('at', x)")
+                write(dead, "n.ipynb", "print('at', x)")
                 alone = define(
                     dead, "n.ipynb", name="alone", schedule=EVERY_MINUTE, parameters={"x": "7"}
                 )
