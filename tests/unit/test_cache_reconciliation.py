@@ -298,6 +298,21 @@ def test_an_own_write_is_read_at_once_and_older_events_are_not() -> None:
     assert _version(cache, "a") == "12"
 
 
+def test_two_own_writes_in_a_row_are_read_at_once() -> None:
+    cache = cache_of([job_object(name="a", version="1")])
+    with cache.writing() as write:
+        write.put(job_object(name="a", version="5"))
+    with cache.writing() as write:
+        # Somebody else's from before the first, and the first itself: the watch is behind.
+        cache.records.apply("MODIFIED", job_object(name="a", version="3"))
+        cache.records.apply("MODIFIED", job_object(name="a", version="5"))
+        assert write.put(job_object(name="a", version="6"))
+    assert _version(cache, "a") == "6"
+    cache.records.apply("MODIFIED", job_object(name="a", version="6"))
+    cache.records.apply("MODIFIED", job_object(name="a", version="7"))
+    assert _version(cache, "a") == "7"
+
+
 def test_an_answer_that_the_watch_has_overtaken_is_dropped() -> None:
     cache = cache_of([job_object(name="a", version="1")])
     with cache.writing() as write:

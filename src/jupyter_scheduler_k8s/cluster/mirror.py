@@ -5,7 +5,7 @@ any, and the answers to our own writes, which are put in so that a reader finds 
 was just written. Versions of objects are opaque, so who is newer is never read off them:
 
 - What the watch shows comes in order, and wins over what it showed before.
-- An own write is put in only if the watch has shown nothing of its object since
+- An own write is put in only if the watch has shown nothing new of its object since
   the request was sent; otherwise the watch has it already, or will.
 - Once it is in, it is pinned: what the watch shows of that object is older until
   it shows that very version.
@@ -259,14 +259,14 @@ class Mirror:
             return []
         entry = self.entries.get(seen.name)
         if entry is not None and entry.pin not in (None, seen.version):
-            # Older than what we wrote, or a predecessor of the same name.
-            entry.seen = number
+            # Older than what we wrote, or a predecessor of the same name: it says nothing
+            # of a second write that is under way.
             return []
         self._left.pop(seen.uid, None)
         self._unsettled.pop(seen.name, None)
         if entry is not None and (entry.uid, entry.version) == (seen.uid, seen.version):
+            # What is known already; as little does this.
             entry.pin = None
-            entry.seen = number
             return []
         entry = self._store(seen)
         entry.seen = number
