@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,17 @@ from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
 from faults.fake_api import Answer, FakeApi, Fault, Lost, Silent
-from jupyter_scheduler_k8s import K8sDatabaseManager, names, records
+from jupyter_scheduler_k8s import K8sDatabaseManager, cron_manifest, names, records
 from jupyter_scheduler_k8s.cluster import CRON_JOBS, ClusterClient, Connection, RecordCache
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import CacheSource, DefinitionWriter, K8sSession
-from jupyter_scheduler_k8s.errors import Conflict, Forbidden, RecordError, UnsupportedQuery
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    Conflict,
+    Forbidden,
+    RecordError,
+    UnsupportedQuery,
+)
 from jupyter_scheduler_k8s.records import DefinitionRecord
 from jupyter_scheduler_k8s.views import definition_record
 from support.cached import Clock, fill
@@ -30,6 +37,7 @@ WHEN = "2026-01-01T00:00:00Z"
 
 def cron_job_of(record: DefinitionRecord) -> dict[str, Any]:
     """A CronJob that has this record."""
+    times = cron_manifest.times(record)
     annotations = {names.DEFINITION_DATA_ANNOTATION: records.definition_data(record)}
     run = {names.JOB_DATA_ANNOTATION: records.job_data(records.run_of(record))}
     return {
@@ -40,8 +48,7 @@ def cron_job_of(record: DefinitionRecord) -> dict[str, Any]:
             "creationTimestamp": WHEN,
         },
         "spec": {
-            "schedule": record.schedule or "0 0 1 1 *",
-            "suspend": not record.active or record.schedule is None,
+            **times,
             "jobTemplate": {
                 "metadata": {"annotations": {**run, "theirs": "kept"}},
                 "spec": {"template": {"spec": {"containers": []}}},
@@ -134,15 +141,24 @@ def rows(session: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-@pytest.mark.parametrize("active", [None, True, False])
+CHANGES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "resume": {"active": True},
+    "pause": {"active": False},
+    "when": {"schedule": "30 7 * * 1", "timezone": "America/New_York"},
+    "never": {"schedule": None, "active": True},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("name", FILTERS)
 def test_updates_and_deletes_do_what_they_do_in_sqlite(
-    case: Case, name: str, active: bool | None
+    case: Case, name: str, change: dict[str, Any]
 ) -> None:
     def numbers(session: Any) -> list[Any]:
         matching = session.query(JobDefinition).filter(FILTERS[name]())
         changed: dict[Any, Any] = {"output_filename_template": "x"}
-        changed |= {} if active is None else {JobDefinition.active: active}
+        changed |= {getattr(JobDefinition, column): value for column, value in change.items()}
         # A time that stays what it is, for the filters that look at it.
         found = [matching.update({**changed, "update_time": 5}, synchronize_session=False)]
         found.append(rows(session))
@@ -154,9 +170,12 @@ def test_updates_and_deletes_do_what_they_do_in_sqlite(
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "when": ({"schedule": "0 9 * * *"}, "column schedule .* K8sScheduler.update_job_definition"),
-    "where": ({"timezone": "Etc/UTC"}, "column timezone"),
-    "what": ({"input_filename": "b.ipynb"}, "column input_filename"),
+    "what": (
+        {"input_filename": "b.ipynb"},
+        "column input_filename .* K8sScheduler.update_job_definition",
+    ),
+    "when": ({"schedule": 5}, "column schedule can't be set to 5"),
+    "where": ({"timezone": 5}, "column timezone can't be set to 5"),
     "with what": ({"parameters": {"a": "b"}}, "column parameters"),
     "who it is": ({"job_definition_id": "x"}, "column job_definition_id"),
     "another kind": ({"active": 1}, "column active can't be set to 1"),
@@ -192,6 +211,52 @@ def test_a_resume_says_first_that_nothing_is_due(case: Case) -> None:
     live = case.live(record)
     assert (live["spec"]["suspend"], live["status"]) == (False, {"lastScheduleTime": NOW_TEXT})
     assert case.read(record).update_time == NOW * 1000
+
+
+@pytest.mark.parametrize(
+    ("values", "times"),
+    [
+        ({"schedule": "30 7 * * *"}, ["schedule"]),
+        ({"timezone": "Asia/Tokyo"}, ["timeZone"]),
+        ({"schedule": "30 7 * * *", "active": True}, ["schedule"]),
+    ],
+    ids=["schedule", "zone", "schedule, active"],
+)
+def test_another_schedule_says_first_that_nothing_is_due(
+    case: Case, values: dict[str, Any], times: list[str]
+) -> None:
+    record = case.add()
+    assert case.writer.update(record, values)
+    assert case.patches() == [
+        ("status", ["lastScheduleTime"]),
+        ("", ["jobTemplate", *times]),
+    ]
+    found = case.read(record)
+    assert {column: getattr(found, column) for column in values} == values
+    # While it is paused, nothing can fire.
+    case.writer.update(record, {"active": False})
+    case.api.asked.clear()
+    assert case.writer.update(record, {"schedule": "0 1 * * *"})
+    assert case.patches() == [("", ["jobTemplate", "schedule"])]
+
+
+def test_a_schedule_that_kubernetes_does_not_know_is_refused(case: Case) -> None:
+    record = case.add()
+    before = case.live(record)
+    for values in ({"schedule": "every day"}, {"timezone": "Nowhere/X"}):
+        with pytest.raises(BackendError, match=re.escape(*values.values())):
+            case.writer.update(record, values)
+    assert case.live(record) == before
+
+
+def test_what_was_changed_by_hand_is_not_changed_back(case: Case) -> None:
+    record = case.add()
+    case.client.patch_cron_job(record.object_name, {"spec": {"schedule": "5 5 * * *"}})
+    assert case.writer.update(record, {"active": False, "name": "n"})
+    found = case.read(record)
+    assert (found.schedule, found.active, found.name) == ("5 5 * * *", False, "n")
+    assert case.writer.update(record, {"timezone": "Asia/Tokyo"})
+    assert case.live(record)["spec"]["schedule"] == "5 5 * * *"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,20 @@ from typing import Any, Protocol
 
 from jupyter_scheduler.orm import JobDefinition
 
-from jupyter_scheduler_k8s import names, objects, records
+from jupyter_scheduler_k8s import cron_manifest, names, objects, records
 from jupyter_scheduler_k8s.cluster import RecordCache
-from jupyter_scheduler_k8s.database.writing import Patch, Writer, unfit
+from jupyter_scheduler_k8s.cron_manifest import Operation
+from jupyter_scheduler_k8s.database.writing import Writer, unfit
 from jupyter_scheduler_k8s.errors import UnsupportedQuery
 from jupyter_scheduler_k8s.records import DefinitionRecord
 from jupyter_scheduler_k8s.views import definition_record
+
+# When a definition's runs begin, with the kinds of the values.
+_WHEN: Mapping[str, tuple[type, ...]] = {
+    "schedule": (str, type(None)),
+    "timezone": (str, type(None)),
+    "active": (bool,),
+}
 
 
 class CronJobClient(Protocol):
@@ -28,10 +36,10 @@ class CronJobClient(Protocol):
 
 
 class DefinitionWriter(Writer[DefinitionRecord]):
-    """Describes, pauses, resumes and deletes the CronJobs that are definitions.
+    """Describes, schedules, pauses, resumes and deletes the CronJobs that are definitions.
 
-    Deleting one leaves its runs, as deleting a row does. What its runs begin with, and
-    when, is `K8sScheduler.update_job_definition`'s to change: it makes the template anew.
+    Deleting one leaves its runs, as deleting a row does. What its runs begin with is
+    `K8sScheduler.update_job_definition`'s to change, which makes their template anew.
     """
 
     model = JobDefinition
@@ -50,31 +58,41 @@ class DefinitionWriter(Writer[DefinitionRecord]):
         self._client = client
 
     def _check(self, column: str, value: Any) -> None:
-        if column != "active":
+        kinds = _WHEN.get(column)
+        if kinds is None:
             raise UnsupportedQuery(
                 f"The column {column} of a job definition can't be changed by a session: use"
                 " K8sScheduler.update_job_definition, or create another definition."
             )
-        if not isinstance(value, bool):
+        if not isinstance(value, kinds):
             raise unfit(column, value)
 
-    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Patch]:
-        known = definition_record(live)
-        active = values.get("active", known.active)
+    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Operation]:
+        known, when = definition_record(live), values.keys() & _WHEN.keys()
         changed = replace(
-            records.parse_definition_data(live), **self._described(values), active=active
+            records.parse_definition_data(live),
+            # What somebody has changed by hand is not changed back.
+            **{column: values.get(column, getattr(known, column)) for column in _WHEN},
+            **self._described(values),
         )
+        due: dict[str, Any] = {}
+        if when - {"active"}:
+            due = cron_manifest.times(changed)
+        elif when and known.schedule:
+            due = {"suspend": not changed.active}
+        due = {key: value for key, value in due.items() if live["spec"].get(key) != value}
         # The name and the tags of the next runs are those of their definition.
         template = {names.JOB_DATA_ANNOTATION: records.job_data(records.run_of(changed))}
-        spec: dict[str, Any] = {"jobTemplate": {"metadata": {"annotations": template}}}
-        if known.schedule and active != known.active:
-            spec["suspend"] = not active
         data = {names.DEFINITION_DATA_ANNOTATION: records.definition_data(changed)}
-        patches = [Patch({"metadata": {"annotations": data}, "spec": spec})]
-        if spec.get("suspend") is False:
-            # Before it: what was due while it was paused would begin at once.
+        change = {
+            "metadata": {"annotations": data},
+            "spec": {**due, "jobTemplate": {"metadata": {"annotations": template}}},
+        }
+        patches = [Operation(body=change)]
+        if due and not {**live["spec"], **due}.get("suspend"):
+            # Before it: what was due until now would begin at once.
             now = objects.timestamp(self._wall_clock())
-            patches.insert(0, Patch({"status": {"lastScheduleTime": now}}, status=True))
+            patches.insert(0, cron_manifest.skip_past(now))
         return patches
 
     def _record(self, live: Mapping[str, Any]) -> DefinitionRecord:
@@ -86,7 +104,7 @@ class DefinitionWriter(Writer[DefinitionRecord]):
     def _get(self, name: str) -> dict[str, Any]:
         return self._client.get_cron_job(name)
 
-    def _send(self, name: str, patch: Patch) -> dict[str, Any]:
+    def _send(self, name: str, patch: Operation) -> dict[str, Any]:
         return self._client.patch_cron_job(name, patch.body, status=patch.status)
 
     def _remove(self, name: str, uid: str) -> None:

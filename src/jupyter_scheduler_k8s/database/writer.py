@@ -9,7 +9,8 @@ from jupyter_scheduler.orm import Job
 
 from jupyter_scheduler_k8s import manifests, names, records
 from jupyter_scheduler_k8s.cluster import RecordCache
-from jupyter_scheduler_k8s.database.writing import Patch, Writer
+from jupyter_scheduler_k8s.cron_manifest import Operation
+from jupyter_scheduler_k8s.database.writing import Writer
 from jupyter_scheduler_k8s.errors import UnsupportedQuery
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.views import job_record
@@ -62,11 +63,11 @@ class JobWriter(Writer[JobRecord]):
                 " status is shown: only STOPPED and STOPPING can be set, and end the run."
             )
 
-    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Patch]:
+    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Operation]:
         data = records.job_data(replace(records.parse_job_data(live), **self._described(values)))
         body = self._end(live, values["status"]) if "status" in values else {"metadata": {}}
         annotations = {**body["metadata"].get("annotations", {}), names.JOB_DATA_ANNOTATION: data}
-        return [Patch({**body, "metadata": {"annotations": annotations}})]
+        return [Operation(body={**body, "metadata": {"annotations": annotations}})]
 
     def _end(self, live: Mapping[str, Any], status: Any) -> dict[str, Any]:
         # Whether a run has ended is in its Job alone, so its pods aren't asked for.
@@ -89,7 +90,7 @@ class JobWriter(Writer[JobRecord]):
     def _get(self, name: str) -> dict[str, Any]:
         return self._client.get_job(name)
 
-    def _send(self, name: str, patch: Patch) -> dict[str, Any]:
+    def _send(self, name: str, patch: Operation) -> dict[str, Any]:
         return self._client.patch_job(name, patch.body)
 
     def _remove(self, name: str, uid: str) -> None:

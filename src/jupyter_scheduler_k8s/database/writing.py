@@ -7,10 +7,11 @@ written over that somebody else has changed meanwhile.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 from jupyter_scheduler_k8s.cluster import RecordCache
+from jupyter_scheduler_k8s.cron_manifest import Operation
 from jupyter_scheduler_k8s.errors import Conflict, NotFound, UnsupportedQuery
 from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 
@@ -26,14 +27,6 @@ _DESCRIBES: Mapping[str, tuple[type, ...]] = {
 
 # The controllers write an object a few times in a run, other people now and then.
 _ATTEMPTS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A merge patch of an object; with `status`, of its status."""
-
-    body: Mapping[str, Any]
-    status: bool = False
 
 
 class Writer(Generic[R]):
@@ -136,7 +129,7 @@ class Writer(Generic[R]):
         """Raise UnsupportedQuery where a column that doesn't only describe can't get a value."""
         raise NotImplementedError
 
-    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Patch]:
+    def _patches(self, live: Mapping[str, Any], values: Mapping[str, Any]) -> Sequence[Operation]:
         """What makes the record of a live object have these values, in this order."""
         raise NotImplementedError
 
@@ -149,7 +142,7 @@ class Writer(Generic[R]):
     def _get(self, name: str) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _send(self, name: str, patch: Patch) -> dict[str, Any]:
+    def _send(self, name: str, patch: Operation) -> dict[str, Any]:
         raise NotImplementedError
 
     def _remove(self, name: str, uid: str) -> None:
@@ -171,10 +164,10 @@ class Writer(Generic[R]):
             return None
         return live if self._id(self._record(live)) == self._id(record) else None
 
-    def _patch(self, name: str, patch: Patch, version: str) -> str:
+    def _patch(self, name: str, patch: Operation, version: str) -> str:
         """Send one patch of what has this version. Returns: the version that it has then."""
         metadata = {**patch.body.get("metadata", {}), "resourceVersion": version}
-        sent = Patch({**patch.body, "metadata": metadata}, patch.status)
+        sent = replace(patch, body={**patch.body, "metadata": metadata})
         found = self._putting(lambda: self._send(name, sent))
         return str(found["metadata"]["resourceVersion"])
 
