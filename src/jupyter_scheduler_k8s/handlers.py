@@ -45,6 +45,8 @@ class FormHandler(APIHandler):
             return UNKNOWN, self._trouble
         # A look that takes longer goes on: the next form has what it found.
         looking = asyncio.wrap_future(self._nodes.look())
+        # What goes wrong after that is missed by nobody.
+        looking.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({looking}, timeout=_PATIENCE_SECONDS)
         if not looking.done():
             return UNKNOWN, (

@@ -93,7 +93,7 @@ def _unschedulable(message: str) -> Diagnosis:
     # The scheduler's sentence names every reason with the number of nodes; the
     # ones that a person can act on come first here.
     for pattern, text in (
-        (r"Insufficient \S*gpu", "No nodes with GPU available"),
+        (r"Insufficient (\S*gpu|nvidia\.com/mig)", "No nodes with GPU available"),
         (r"Insufficient memory", "Insufficient memory available"),
         (r"Insufficient cpu", "Insufficient CPU available"),
         (r"Insufficient ephemeral-storage", "Insufficient disk space available"),

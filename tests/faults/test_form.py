@@ -35,6 +35,8 @@ class Server:
         self.web_app = web.Application(
             base_url="/base/",
             allow_remote_access=True,
+            # As a server has it: each handler closes itself.
+            allow_unauthenticated_access=True,
             cookie_secret="secret",
             identity_provider=IdentityProvider(token="token"),
             authorizer=AllowAllAuthorizer(),

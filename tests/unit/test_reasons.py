@@ -340,6 +340,10 @@ def test_a_container_that_never_began(state: dict[str, Any], message: str) -> No
             "1 Insufficient memory, 2 Insufficient amd.com/gpu.",
             "Cannot schedule: No nodes with GPU available",
         ),
+        (
+            "1 Insufficient nvidia.com/mig-1g.5gb.",
+            "Cannot schedule: No nodes with GPU available",
+        ),
         ("", "Cannot schedule: no reason is given."),
     ],
 )
