@@ -18,6 +18,9 @@ from ui.lab import opened
 ROOT = Path(__file__).resolve().parents[2]
 UV = os.environ.get("UV") or shutil.which("uv") or "uv"
 
+# What pyproject.toml allows, and README promises.
+OLDEST = ("jupyterlab==4.4.5", "jupyter-scheduler==2.11.0")
+
 
 @pytest.fixture(scope="module")
 def without_node(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -41,15 +44,20 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("beside", [(), OLDEST], ids=["newest", "oldest"])
 def test_the_wheel_gives_the_form_without_node(
-    built: Path, without_node: dict[str, str], tmp_path: Path, browser: Browser
+    built: Path,
+    without_node: dict[str, str],
+    tmp_path: Path,
+    browser: Browser,
+    beside: tuple[str, ...],
 ) -> None:
     (wheel,) = built.glob("*.whl")
     venv = tmp_path / "venv"
     create = (UV, "venv", "--quiet", "--python", sys.executable, venv)
     subprocess.run(create, check=True, env=without_node)
     python = venv / "bin" / "python"
-    install = (UV, "pip", "install", "--quiet", "--python", python, wheel)
+    install = (UV, "pip", "install", "--quiet", "--python", python, wheel, *beside)
     subprocess.run(install, check=True, env=without_node)
 
     environment = away(tmp_path) | {"PATH": without_node["PATH"]}
