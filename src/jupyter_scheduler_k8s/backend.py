@@ -25,6 +25,7 @@ from jupyter_scheduler_k8s.cluster import (
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
 from jupyter_scheduler_k8s.database.creator import JobCreator
+from jupyter_scheduler_k8s.database.definitions import DefinitionWriter
 from jupyter_scheduler_k8s.database.sources import CacheSource
 from jupyter_scheduler_k8s.database.writer import JobWriter
 from jupyter_scheduler_k8s.errors import (
@@ -86,6 +87,7 @@ class Backend:
             jobs=CacheSource(self.cache),
             definitions=CacheSource(self.definitions),
             writer=self.writer,
+            definition_writer=DefinitionWriter(self.client, cache=self.definitions),
         )
         self._ends = Ends()
         self.cache.on_change(self._ends.changed)

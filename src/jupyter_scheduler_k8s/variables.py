@@ -18,6 +18,7 @@ from jupyter_scheduler_k8s.errors import BackendError
 # are set in another container; the same name in the notebook would only mislead.
 RESERVED = frozenset(
     {"S3_BUCKET", "S3_ENDPOINT_URL", "S3_CA_BUNDLE", "S3_INPUT_PREFIX", "S3_OUTPUT_PREFIX"}
+    | {"S3_KEEP_INPUT_PREFIX", "S3_TURN_PREFIX", "S3_TURN_NAME"}
     | {"NOTEBOOK_PATH", "OUTPUT_PATH", "OUTPUT_FORMATS", "PARAMETERS", "PACKAGE_INPUT_FOLDER"}
 )
 

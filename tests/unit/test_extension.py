@@ -172,12 +172,9 @@ def test_each_mode_says_what_it_can_do(stock: Any, tmp_path: Path) -> None:
 
     assert scheduler.execution_manager_class is FullModeExecutionManager
     assert isinstance(server.settings["job_files_manager"], K8sJobFilesManager)
-    # Upstream's own scheduler makes jobs of definitions; ours has none yet.
-    only_stock = features(stock.execution_manager_class) - features(
-        scheduler.execution_manager_class
-    )
-    assert only_stock == {JobFeature.job_definition}
-    assert {JobFeature.stop_job, JobFeature.delete_job} < features(FullModeExecutionManager)
+    said = features(scheduler.execution_manager_class)
+    assert said == features(stock.execution_manager_class)
+    assert {JobFeature.stop_job, JobFeature.delete_job, JobFeature.job_definition} < said
 
 
 def test_the_form_of_both_modes_offers_what_the_administrator_lists(
