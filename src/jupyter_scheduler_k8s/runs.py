@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from jupyter_scheduler_k8s import manifests, names
@@ -49,15 +50,19 @@ class Runs:
     async def delete(self, record: JobRecord) -> None:
         """Delete a job: its run, its files, and at last its record, so that it can be repeated.
 
+        One that somebody else deletes meanwhile is as good as deleted.
+
         Raises:
             ClusterError: its run goes on, or the API doesn't answer.
             StorageError: S3 didn't delete its files; the job is still listed.
         """
         if not record.ended:
-            await self.stop(record)
-            await self._backend.ended(record)
+            with suppress(NotFound):
+                await self.stop(record)
+                await self._backend.ended(record)
         await self._backend.storage.delete_prefix(names.job_prefix(record.job_id))
-        await asyncio.to_thread(self._backend.client.delete_job, record.object_name)
+        with suppress(NotFound):
+            await asyncio.to_thread(self._backend.client.delete_job, record.object_name)
         self._backend.cache.forget(record.object_name)
 
     async def delete_of_definition(self, definition_id: str) -> None:
@@ -75,11 +80,7 @@ class Runs:
 
     async def _delete_one(self, record: JobRecord, slots: asyncio.Semaphore) -> None:
         async with slots:
-            try:
-                await self.delete(record)
-            except NotFound:
-                # Somebody else has deleted it meanwhile.
-                self._backend.cache.forget(record.object_name)
+            await self.delete(record)
 
 
 async def _each(work: Sequence[Any]) -> None:

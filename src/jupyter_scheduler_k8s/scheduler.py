@@ -178,7 +178,8 @@ class K8sScheduler(Scheduler):
         labels = self.environments_manager.output_formats_mapping()
         filenames = self.get_job_filenames(model)
         folder = self.get_local_output_path(model, root_dir_relative=True)
-        wanted = [(labels.get(name, name), name) for name in model.output_formats or ()]
+        formats = dict.fromkeys(model.output_formats or ())
+        wanted = [(labels.get(name, name), name) for name in formats]
         files = []
         for label, file_format in [*wanted, ("Input", "input")]:
             path = os.path.join(folder, str(filenames[file_format]))  # noqa: PTH118
