@@ -57,7 +57,7 @@ def test_the_wheel_gives_the_form_without_node(
     create = (UV, "venv", "--quiet", "--python", sys.executable, venv)
     subprocess.run(create, check=True, env=without_node)
     python = venv / "bin" / "python"
-    install = (UV, "pip", "install", "--quiet", "--python", python, wheel, *beside)
+    install = (UV, "pip", "install", "--quiet", "--python", str(python), str(wheel), *beside)
     subprocess.run(install, check=True, env=without_node)
 
     environment = away(tmp_path) | {"PATH": without_node["PATH"]}
