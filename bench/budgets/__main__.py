@@ -10,7 +10,7 @@ from pathlib import Path
 
 from budgets.freshness import condition_shown
 from budgets.memory import memory
-from budgets.pages import pages
+from budgets.pages import pages, schedules
 from budgets.posting import post
 from budgets.running import end_to_end
 from budgets.servers import Lab, lab
@@ -21,6 +21,7 @@ from budgets.uploads import uploads
 # In this order, so that what needs no server comes before any runs.
 ROWS: dict[str, Callable[[Lab], list[Measurement]]] = {
     "pages": lambda made: pages(made.folder),
+    "schedules": lambda made: schedules(made.folder),
     "listed": lambda made: listed(made.folder),
     "lab-start": lab_start,
     "uploads": uploads,

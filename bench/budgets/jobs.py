@@ -1,4 +1,4 @@
-"""Jobs as the API shows them: with everything that a real one carries."""
+"""Jobs and CronJobs as the API shows them: with everything that a real one carries."""
 
 import uuid
 from collections.abc import Iterator
@@ -6,23 +6,26 @@ from typing import Any
 
 from jupyter_scheduler_k8s import names, records
 from jupyter_scheduler_k8s.config import K8sConfig
+from jupyter_scheduler_k8s.cron_manifest import cron_job_manifest
 from jupyter_scheduler_k8s.manifests import Placement, job_manifest
 from jupyter_scheduler_k8s.options import JobOptions
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 
 OWNER = "bench"
+# Each has a hundred jobs of 10,000; a schedule's are fewer.
 DEFINITIONS = 100
+SCHEDULED = 1_000
 NAMES = 200
 _TIME = "2026-03-01T12:00:00Z"
 _FIRST = 1_760_000_000_000
 
 
-def record(number: int) -> JobRecord:
+def record(number: int, definitions: int = DEFINITIONS) -> JobRecord:
     """The record of one job of many; each has another create time."""
     job_id = str(uuid.UUID(int=number))
     return JobRecord(
         job_id=job_id,
-        job_definition_id=f"definition-{number % DEFINITIONS}",
+        job_definition_id=f"definition-{number % definitions}",
         name=f"report {number % NAMES}",
         create_time=_FIRST + number * 1000,
         update_time=_FIRST + number * 1000,
@@ -41,12 +44,53 @@ def record(number: int) -> JobRecord:
     )
 
 
-def objects(count: int) -> Iterator[dict[str, Any]]:
+def definition(number: int) -> DefinitionRecord:
+    """The record of one definition of many, which fires every day at a minute of its own."""
+    run = record(number)
+    definition_id = f"definition-{number}"
+    return DefinitionRecord(
+        **{
+            name: getattr(run, name)
+            for name in (*_SHARED, "name", "create_time", "update_time", "owner")
+        },
+        job_definition_id=definition_id,
+        schedule=f"{number % 60} {number % 24} * * *",
+        timezone="Europe/Berlin",
+        input_version="1",
+        url=f"/job_definitions/{definition_id}",
+        object_name=names.definition_name(definition_id),
+    )
+
+
+_SHARED = (
+    *("input_filename", "runtime_environment_name", "runtime_environment_parameters"),
+    *("output_formats", "output_filename_template", "parameters", "tags"),
+)
+
+
+def objects(count: int, definitions: int = DEFINITIONS) -> Iterator[dict[str, Any]]:
     """The Jobs of the first `count` records, ended."""
     config = K8sConfig(namespace="bench", image="bench:1", s3_bucket="bench", owner=OWNER)
     template = _manifest(record(0), config)
     for number in range(count):
-        yield _job(template, record(number))
+        yield _job(template, record(number, definitions))
+
+
+def definition_objects(count: int) -> Iterator[dict[str, Any]]:
+    """The CronJobs of the first `count` definitions."""
+    config = K8sConfig(namespace="bench", image="bench:1", s3_bucket="bench", owner=OWNER)
+    for number in range(count):
+        one = definition(number)
+        made = cron_job_manifest(
+            one,
+            config,
+            options=JobOptions.from_parameters(one.runtime_environment_parameters, config),
+            placement=Placement(region="us-east-1"),
+            credentials=("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+        )
+        made["metadata"] |= {"uid": one.object_name, "resourceVersion": "1"}
+        made["metadata"] |= {"creationTimestamp": _TIME}
+        yield made
 
 
 def _manifest(example: JobRecord, config: K8sConfig) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""Pages of 25 jobs, as upstream's list gives them, over our cache and over stock's SQLite."""
+"""Pages of 25, as upstream's lists give them, over our caches and over stock's SQLite."""
 
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -8,17 +9,18 @@ from typing import Any
 
 from jupyter_scheduler import orm
 from jupyter_scheduler.environments import StaticEnvironmentManager
-from jupyter_scheduler.models import ListJobsQuery, Status
-from jupyter_scheduler.orm import Job
+from jupyter_scheduler.models import ListJobDefinitionsQuery, ListJobsQuery, Status
+from jupyter_scheduler.orm import Job, JobDefinition
 from jupyter_scheduler.scheduler import Scheduler
 
 from budgets import jobs
 from budgets.repeated import interleaved, milliseconds
 from budgets.table import Measurement
+from jupyter_scheduler_k8s.cluster import CRON_JOBS, RecordCache
 from jupyter_scheduler_k8s.database import CacheSource, K8sDatabaseManager
 from jupyter_scheduler_k8s.scheduler import K8sScheduler
-from jupyter_scheduler_k8s.views import job_record
-from support.cached import cache_of
+from jupyter_scheduler_k8s.views import definition_record, job_record
+from support.cached import cache_of, fill
 
 _FEW, _MANY = 10_000, 100_000
 _PAGE = 25
@@ -60,25 +62,40 @@ def pages(folder: Path) -> list[Measurement]:
     ]
 
 
+def schedules(folder: Path) -> list[Measurement]:
+    """Of 1,000 definitions with 10 runs each: pages of definitions, and one definition's runs."""
+    ours = _scheduler(folder, jobs.SCHEDULED * 10, jobs.SCHEDULED)
+    stock = _stock_scheduler(folder / "schedules.sqlite", jobs.SCHEDULED * 10, jobs.SCHEDULED)
+    mine = lambda query: _at_once(ours.list_job_definitions(query)).job_definitions  # noqa: E731
+    others = lambda query: stock.list_job_definitions(query).job_definitions  # noqa: E731
+    what = f"page of {_PAGE} of {jobs.SCHEDULED:,} definitions"
+    newest = ListJobDefinitionsQuery(max_items=_PAGE)
+    named = ListJobDefinitionsQuery(max_items=_PAGE, name="report 7")
+    runs = ListJobsQuery(max_items=_PAGE, job_definition_id="definition-7")
+    return [
+        _compared(f"{what}, newest first", mine, others, newest, budget=0.2, least=_PAGE),
+        _compared(f"{what}, by name", mine, others, named, budget=0.5, least=_PAGE),
+        _compared(
+            "one definition's 10 runs of 10,000",
+            lambda query: _at_once(ours.list_jobs(query)).jobs,
+            lambda query: stock.list_jobs(query).jobs,
+            runs,
+            budget=0.5,
+            least=10,
+        ),
+    ]
+
+
 def _beside_stock(
     ours: List, stock: List, name: str, asked: dict[str, Any], budget: float
 ) -> Measurement:
-    query = ListJobsQuery(max_items=_PAGE, **asked)
-    mine, others = ([job.job_id for job in answer(query).jobs] for answer in (ours, stock))
-    if mine != others or len(mine) != _PAGE:
-        raise RuntimeError(f"The two pages {name} are not the same: {len(mine)}, {len(others)}.")
-    mine_ms, others_ms = interleaved(
-        lambda: milliseconds(lambda: ours(query)),
-        lambda: milliseconds(lambda: stock(query)),
-        times=_TIMES,
-    )
-    return Measurement(
-        what=f"page of {_PAGE} of {_FEW:,}, {name}",
-        ours=mine_ms,
-        theirs=others_ms,
-        against="stock, SQLite",
-        unit="ms",
+    return _compared(
+        f"page of {_PAGE} of {_FEW:,}, {name}",
+        lambda query: ours(query).jobs,
+        lambda query: stock(query).jobs,
+        ListJobsQuery(max_items=_PAGE, **asked),
         budget=budget,
+        least=_PAGE,
         note=""
         if asked
         else "list_jobs in one process, without HTTP; both answers are compared,"
@@ -86,9 +103,53 @@ def _beside_stock(
     )
 
 
+def _compared(
+    what: str,
+    ours: Callable[[Any], list[Any]],
+    stock: Callable[[Any], list[Any]],
+    query: Any,
+    *,
+    budget: float,
+    least: int,
+    note: str = "",
+) -> Measurement:
+    """The time of both lists for a query that gives at least so many records, the same of both."""
+    mine, others = ([one.dict(include=_IDS) for one in answer(query)] for answer in (ours, stock))
+    if mine != others or len(mine) < least:
+        raise RuntimeError(f"The two lists are not the same ({what}): {len(mine)}, {len(others)}.")
+    mine_ms, others_ms = interleaved(
+        lambda: milliseconds(lambda: ours(query)),
+        lambda: milliseconds(lambda: stock(query)),
+        times=_TIMES,
+    )
+    return Measurement(
+        what=what,
+        ours=mine_ms,
+        theirs=others_ms,
+        against="stock, SQLite",
+        unit="ms",
+        budget=budget,
+        note=note,
+    )
+
+
+_IDS = {"job_id", "job_definition_id", "name", "create_time"}
+
+
 def _ours(folder: Path, count: int) -> List:
     """Our scheduler's list, over a cache filled with Jobs."""
-    cache = cache_of(tuple(jobs.objects(count)), make_record=job_record, clock=time.time)
+    scheduler = _scheduler(folder, count)
+    return lambda query: _at_once(scheduler.list_jobs(query))
+
+
+def _scheduler(folder: Path, count: int, definitions: int = 0) -> Any:
+    """Our scheduler, over caches filled with Jobs and CronJobs."""
+    found = tuple(jobs.objects(count, definitions or jobs.DEFINITIONS))
+    cache = cache_of(found, make_record=job_record, clock=time.time)
+    defined = RecordCache(
+        definition_record, kind=CRON_JOBS, log=logging.getLogger("bench"), clock=time.time
+    )
+    fill(defined, tuple(jobs.definition_objects(definitions)))
     scheduler: Any = K8sScheduler(root_dir=str(folder), environments_manager=_environments())
 
     async def synced() -> None:
@@ -96,9 +157,11 @@ def _ours(folder: Path, count: int) -> List:
 
     # In place of the cached property, which would reach for a cluster.
     scheduler.__dict__["backend"] = SimpleNamespace(
-        database=K8sDatabaseManager(jobs=CacheSource(cache)), synced=synced, staleness=lambda: None
+        database=K8sDatabaseManager(jobs=CacheSource(cache), definitions=CacheSource(defined)),
+        synced=synced,
+        staleness=lambda: None,
     )
-    return lambda query: _at_once(scheduler.list_jobs(query))
+    return scheduler
 
 
 def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
@@ -112,17 +175,26 @@ def _at_once(answer: Coroutine[Any, Any, Any]) -> Any:
 
 def _stock(folder: Path, count: int) -> List:
     """Upstream's own scheduler's list, over SQLite."""
-    url = f"sqlite:///{folder / 'pages.sqlite'}"
+    scheduler = _stock_scheduler(folder / "pages.sqlite", count)
+    return scheduler.list_jobs
+
+
+def _stock_scheduler(file: Path, count: int, definitions: int = 0) -> Scheduler:
+    url = f"sqlite:///{file}"
     _create_tables(url)
-    columns = [column.key for column in Job.__table__.columns if column.key != "packaged_files"]
     with _create_session(url)() as session:
         session.add_all(
-            Job(**{name: getattr(record, name) for name in columns})
-            for record in map(jobs.record, range(count))
+            _row(Job, jobs.record(number, definitions or jobs.DEFINITIONS))
+            for number in range(count)
         )
+        session.add_all(_row(JobDefinition, jobs.definition(n)) for n in range(definitions))
         session.commit()
-    scheduler = Scheduler(root_dir=str(folder), environments_manager=_environments(), db_url=url)
-    return scheduler.list_jobs
+    return Scheduler(root_dir=str(file.parent), environments_manager=_environments(), db_url=url)
+
+
+def _row(model: Any, record: Any) -> Any:
+    columns = [column.key for column in model.__table__.columns if column.key != "packaged_files"]
+    return model(**{name: getattr(record, name) for name in columns})
 
 
 def _environments() -> Any:
