@@ -136,7 +136,6 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
               ...(kind && { [kind]: kind }),
               ...Object.fromEntries(kinds)
             })}
-          {cluster?.remark && <FormHelperText role="status">{cluster.remark}</FormHelperText>}
         </Group>
       )}
       {anyOf('k8s_image', 'k8s_timeout_seconds', 'k8s_max_retries') && (
@@ -177,6 +176,8 @@ export function Fields(props: Scheduler.ICreateProps & { context: IContext }): J
           />
         </Group>
       )}
+      {/* Last, so that it moves no field under somebody's hand when it comes. */}
+      {cluster?.remark && <FormHelperText role="status">{cluster.remark}</FormHelperText>}
     </>
   );
 }

@@ -1,6 +1,7 @@
 """JupyterLab's pages in Chromium, as a person uses them."""
 
 import json
+import secrets
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,7 +131,9 @@ def opened(browser: Browser, server: LabServer, *, dark: bool = False) -> Iterat
         page = context.new_page()
         lab = Lab(page)
         page.on("pageerror", lambda error: lab.errors.append(str(error)))
-        page.goto(f"{server.url}lab?reset&token={server.token}")
+        # A workspace of its own has no tabs of earlier ones.
+        workspace = f"lab/workspaces/{secrets.token_hex(4)}"
+        page.goto(f"{server.url}{workspace}?token={server.token}")
         expect(page.locator("#jupyterlab-splash")).to_have_count(0)
         yield lab
         assert lab.errors == []

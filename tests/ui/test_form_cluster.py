@@ -31,6 +31,38 @@ def test_more_than_the_largest_node_has_is_remarked_on_and_may_be_sent(lab: Lab)
     assert form.sent()["runtime_environment_parameters"] == {"k8s_cpu": "64", "k8s_gpu": "1"}
 
 
+def test_kinds_of_gpu_are_to_choose_from_where_there_are_such(lab: Lab) -> None:
+    kinds = [
+        {"value": "amd.com/gpu", "label": "amd.com/gpu"},
+        {"value": "NVIDIA-A100-SXM4-40GB", "label": "NVIDIA A100 SXM4 40GB"},
+    ]
+    form = opened_with(lab, gpu_kinds=kinds)
+    form.field("GPUs").fill("1")
+    form.field("Kind of GPU").click()
+    form.page.get_by_role("option", name="NVIDIA A100 SXM4 40GB").click()
+    picture(form.page, "form-kinds")
+
+    assert form.sent()["runtime_environment_parameters"] == {
+        "k8s_gpu": "1",
+        "k8s_gpu_kind": "NVIDIA-A100-SXM4-40GB",
+    }
+
+
+def test_where_a_number_says_enough_no_kind_is_asked_for(lab: Lab) -> None:
+    form = opened_with(lab, largest_node={"cpu": "16", "memory": "64Gi", "gpu": 4})
+
+    form.field("GPUs").fill("5")
+    expect(form.page.get_by_text("No node has more than 4")).to_be_visible()
+    expect(form.field("Kind of GPU")).to_have_count(0)
+
+
+def test_this_servers_own_answer_says_that_its_cluster_is_away(lab: Lab) -> None:
+    form = lab.open_form().expand()
+
+    expect(form.page.get_by_role("status")).to_contain_text("There is no kubeconfig file")
+    expect(form.field("CPUs")).to_be_editable()
+
+
 def test_a_cluster_that_does_not_answer_is_said_in_one_line(lab: Lab) -> None:
     form = opened_with(lab, remark="The cluster doesn't answer: no route to host.")
 
