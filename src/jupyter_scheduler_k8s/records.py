@@ -343,7 +343,8 @@ def _parsed(
 # What an annotation may hold under names that are compared, sorted and shown.
 _KINDS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("job_id", "job_definition_id", "name", "input_filename", "owner"), (str,)),
-    **dict.fromkeys(("schedule", "timezone", "input_version"), (str,)),
+    **dict.fromkeys(("schedule", "timezone", "input_version", "compute_type"), (str,)),
+    **dict.fromkeys(("runtime_environment_name", "output_filename_template"), (str,)),
     **dict.fromkeys(("create_time", "update_time"), (int,)),
     **dict.fromkeys(("output_formats", "tags", "packaged_files"), (list,)),
     **dict.fromkeys(("parameters", "runtime_environment_parameters"), (dict,)),

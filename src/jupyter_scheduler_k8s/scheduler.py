@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from dataclasses import fields
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +25,11 @@ from jupyter_scheduler.models import (
     ListJobDefinitionsResponse,
     ListJobsQuery,
     ListJobsResponse,
+    SortDirection,
     UpdateJob,
     UpdateJobDefinition,
 )
+from jupyter_scheduler.orm import Job, JobDefinition
 from jupyter_scheduler.scheduler import Scheduler
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import TraitError, Type
@@ -38,14 +39,14 @@ from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
 from jupyter_scheduler_k8s.errors import ConfigurationError, RecordError, UnsupportedQuery
-from jupyter_scheduler_k8s.records import ENDED, DefinitionRecord, JobRecord
+from jupyter_scheduler_k8s.records import ENDED, DefinitionRecord
 from jupyter_scheduler_k8s.runs import Runs, unknown
 from jupyter_scheduler_k8s.schedules import Schedules
 from jupyter_scheduler_k8s.storage import Storage
 from jupyter_scheduler_k8s.submission import Submission
 
-_COLUMNS = frozenset(column.name for column in fields(JobRecord))
-_DEFINITION_COLUMNS = frozenset(column.name for column in fields(DefinitionRecord))
+_COLUMNS = frozenset(Job.__table__.columns.keys())
+_DEFINITION_COLUMNS = frozenset(JobDefinition.__table__.columns.keys())
 
 
 class K8sScheduler(Scheduler):
@@ -216,7 +217,27 @@ class K8sScheduler(Scheduler):
         """
         _check_page(query, "job definitions", _DEFINITION_COLUMNS)
         await self.backend.synced()
-        return super().list_job_definitions(query)
+        with self.db_session() as session:
+            found = session.query(JobDefinition)
+        if query.create_time:
+            found = found.filter(JobDefinition.create_time >= query.create_time)
+        if query.name:
+            found = found.filter(JobDefinition.name.like(f"{query.name}%"))
+        found = found.filter(*(JobDefinition.tags.contains(tag) for tag in query.tags or ()))
+        total = found.count()
+        for order in query.sort_by:
+            column = getattr(JobDefinition, order.name)
+            found = found.order_by(
+                column.desc() if order.direction is SortDirection.desc else column.asc()
+            )
+        begin = int(query.next_token or 0)
+        page = found.limit(query.max_items).offset(begin).all()
+        end = begin + len(page)
+        return ListJobDefinitionsResponse(
+            job_definitions=[_described(record) for record in page],
+            next_token=str(end) if end < total else None,
+            total_count=total,
+        )
 
     async def get_job_definition(self, job_definition_id: str) -> DescribeJobDefinition:
         """One definition.
@@ -224,7 +245,7 @@ class K8sScheduler(Scheduler):
         Raises:
             NotFound: this server's owner has no such definition.
         """
-        return DescribeJobDefinition.from_orm(await self.schedules.record(job_definition_id))
+        return _described(await self.schedules.record(job_definition_id))
 
     # Writing.
 
@@ -281,6 +302,12 @@ def _check_page(
             raise UnsupportedQuery(f"The list of {what} can't be sorted by {order.name!r}.")
     if query.next_token and not query.next_token.isdecimal():
         raise UnsupportedQuery(f"{query.next_token!r} is no next_token of a list of {what}.")
+
+
+def _described(record: DefinitionRecord) -> DescribeJobDefinition:
+    # Its types were checked when it was read; checking again would be most of a page's time.
+    fields = DescribeJobDefinition.__fields__
+    return DescribeJobDefinition.construct(**{name: getattr(record, name) for name in fields})
 
 
 def _file(label: str, file_format: str, path: str | None) -> JobFile:
