@@ -1,7 +1,16 @@
 """A run that lasts longer than its schedule's interval meets the next one."""
 
 from cluster.schedules import EVERY_MINUTE, define, ended_runs, jobs_of, runs, slot, some_runs
-from cluster.support import Bucket, Kubectl, download, ended, first_output, text_outputs, write
+from cluster.support import (
+    Bucket,
+    Kubectl,
+    download,
+    ended,
+    first_output,
+    text_outputs,
+    until,
+    write,
+)
 from local_lab.server import LabServer
 
 MINUTE = 60_000
@@ -37,8 +46,15 @@ def test_the_policies_side_by_side(server: LabServer, kubectl: Kubectl, bucket: 
         whole = ended_runs(server, ids[name], 1)[0]
         assert whole["status"] == "COMPLETED", (name, whole["status_message"])
         assert text_outputs(download(server, whole["job_id"])["ipynb"].read_text())[-1] == "whole\n"
-    first, second = some_runs(server, ids["Forbid"], 2)[:2]
-    assert second["create_time"] > first["create_time"] + MINUTE
+
+    def second_started() -> int | None:
+        found = runs(server, ids["Forbid"])
+        return found[1].get("start_time") if len(found) > 1 else None
+
+    first = runs(server, ids["Forbid"])[0]
+    started = until(second_started, seconds=90, what="the run that waited")
+    assert started is not None
+    assert started >= first["end_time"]
     for definition_id in ids.values():
         slots = [slot(job) for job in jobs_of(kubectl, definition_id)]
         assert len(slots) == len(set(slots))
