@@ -37,7 +37,7 @@ def admit(record: JobRecord | DefinitionRecord, config: K8sConfig) -> JobOptions
             f"job_definition_id is {str(record.job_definition_id)[:40]!r}, which is the id of no"
             " definition."
         )
-    notebooks.check_formats(record.output_formats)
+    notebooks.check_formats(record.output_formats or [])
     staging.check_filename(record.input_filename)
     if isinstance(record, JobRecord):
         records.job_data(record)

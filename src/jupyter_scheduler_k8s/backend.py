@@ -24,7 +24,7 @@ from jupyter_scheduler_k8s.cluster import (
 )
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sDatabaseManager
-from jupyter_scheduler_k8s.database.creator import JobCreator
+from jupyter_scheduler_k8s.database.creator import DefinitionCreator, JobCreator
 from jupyter_scheduler_k8s.database.definitions import DefinitionWriter
 from jupyter_scheduler_k8s.database.sources import CacheSource
 from jupyter_scheduler_k8s.database.writer import JobWriter
@@ -87,7 +87,9 @@ class Backend:
             jobs=CacheSource(self.cache),
             definitions=CacheSource(self.definitions),
             writer=self.writer,
-            definition_writer=DefinitionWriter(self.client, cache=self.definitions),
+            definition_writer=DefinitionWriter(
+                self.client, cache=self.definitions, create=self._create_defined
+            ),
         )
         self._ends = Ends()
         self.cache.on_change(self._ends.changed)
@@ -310,6 +312,11 @@ class Backend:
         # A job is looked after though nobody opens a page.
         self.start()
         return job
+
+    def _create_defined(self, instance: Any) -> dict[str, Any]:
+        cron_job = DefinitionCreator(self.config, self._provision)(instance)
+        self.start()
+        return cron_job
 
     def _has_begun(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
         """Whether the notebook of this Job has begun in this pod, by its marker. Blocking."""

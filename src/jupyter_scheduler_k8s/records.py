@@ -88,7 +88,7 @@ class DefinitionRecord:
     runtime_environment_name: str = ""
     runtime_environment_parameters: Mapping[str, Any] | None = None
     compute_type: str | None = None
-    output_formats: list[str] = field(default_factory=list)
+    output_formats: list[str] | None = None
     output_filename_template: str | None = None
     parameters: Mapping[str, str] | None = None
     tags: list[str] | None = None
@@ -174,7 +174,7 @@ def new_definition(
         input_version: under which its input files are in S3.
     """
     return DefinitionRecord(
-        **{"runtime_environment_parameters": {}, **as_read(asked)},
+        **as_read(asked),
         job_definition_id=definition_id,
         owner=owner,
         create_time=create_time,
@@ -189,7 +189,8 @@ def run_of(definition: DefinitionRecord) -> JobRecord:
     asked = {
         name: getattr(definition, name)
         for name in (*ASKED, "owner")
-        if hasattr(definition, name) and name not in ("create_time", "update_time")
+        if getattr(definition, name, None) is not None
+        and name not in ("create_time", "update_time")
     }
     return JobRecord(job_id="", **asked)
 

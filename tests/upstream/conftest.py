@@ -15,7 +15,7 @@ import pytest
 from jupyter_scheduler.environments import StaticEnvironmentManager
 from jupyter_scheduler.tests import test_handlers
 
-from jupyter_scheduler_k8s import K8sScheduler
+from jupyter_scheduler_k8s import K8sScheduler, records
 from local_lab.environment import cluster_environment
 
 pytest_plugins = ["pytest_jupyter.jupyter_server"]
@@ -110,6 +110,10 @@ def jp_scheduler(jp_scheduler_root_dir: Path) -> Iterator[Synchronous]:
         root_dir=str(jp_scheduler_root_dir), environments_manager=StaticEnvironmentManager()
     )
     yield Synchronous(scheduler)
+    # Upstream's definitions have the same ids in each test.
+    client = scheduler.backend.client
+    for cron_job in client.list_cron_jobs(records.selector(scheduler.backend.config.owner)):
+        client.delete_cron_job(cron_job["metadata"]["name"], propagation="Background")
     scheduler.backend.close()
 
 

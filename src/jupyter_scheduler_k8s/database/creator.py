@@ -1,15 +1,19 @@
-"""Creates the Job of an `orm.Job`: what `session.add` does. All of it blocks."""
+"""Creates the Job of an `orm.Job`, the CronJob of an `orm.JobDefinition`: what `session.add` does.
+
+All of it blocks.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from jupyter_scheduler.models import CreateJob
+from jupyter_scheduler.models import CreateJob, CreateJobDefinition
 from jupyter_scheduler.pydantic_v1 import ValidationError
 
-from jupyter_scheduler_k8s import manifests, names, records
+from jupyter_scheduler_k8s import cron_manifest, manifests, names, records
 from jupyter_scheduler_k8s.admission import admit
 from jupyter_scheduler_k8s.cluster import AlreadyExists
 from jupyter_scheduler_k8s.config import K8sConfig
@@ -20,17 +24,22 @@ from jupyter_scheduler_k8s.errors import (
     Rejected,
     UnsupportedQuery,
 )
+from jupyter_scheduler_k8s.manifests import Placement
 from jupyter_scheduler_k8s.options import JobOptions
 from jupyter_scheduler_k8s.provision import Provision
-from jupyter_scheduler_k8s.records import JobRecord
+from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 
-_ASKED = tuple(name for name in CreateJob.__fields__ if name != "input_uri")
+M = TypeVar("M", CreateJob, CreateJobDefinition)
+
+# The version of the input files of a definition that a session has added.
+ADDED = "added"
+
 # What a run tells of itself, which nobody can say before it began.
 _TOLD = ("status_message", "start_time", "end_time", "pid")
 
 
-class JobCreator:
-    """Creates Jobs whose inputs are stored already; a session has no files of its own."""
+class _Creator:
+    """What both have; a session has no files of its own, so inputs are stored by others."""
 
     def __init__(
         self,
@@ -42,6 +51,36 @@ class JobCreator:
         self._config = config
         self._provision = provision
         self._wall_clock = wall_clock
+
+    def _fill(self, instance: Any, id_column: str) -> None:
+        """Give an instance what the database would: its id and its times, where it has none."""
+        found = getattr(instance, id_column)
+        if found is None:
+            setattr(instance, id_column, str(uuid4()))
+        elif not _is_id(found):
+            raise UnsupportedQuery(
+                f"The {id_column} {found!r} is no UUID in lower case: leave it out, or use"
+                " str(uuid.uuid4())."
+            )
+        now = int(self._wall_clock() * 1000)
+        instance.create_time = now if instance.create_time is None else instance.create_time
+        if instance.update_time is None:
+            instance.update_time = instance.create_time
+        for name in ("create_time", "update_time"):
+            if type(getattr(instance, name)) is not int:
+                raise UnsupportedQuery(f"{name} must be a whole number of milliseconds.")
+
+    async def _around(self) -> tuple[Placement, Collection[str]]:
+        """What a manifest needs to know, once the credentials are where pods read them."""
+        placement = await self._provision.placement()
+        secret = await self._provision.credentials_secret()
+        if secret is not None:
+            await asyncio.to_thread(self._provision.client().apply_secret, secret)
+        return placement, manifests.secret_keys(secret)
+
+
+class JobCreator(_Creator):
+    """Creates Jobs whose inputs are stored already."""
 
     def __call__(self, instance: Any) -> dict[str, Any]:
         """Create the Job of `instance`, which gets its id and its times as columns.
@@ -59,8 +98,8 @@ class JobCreator:
             Conflict: another job has the id or the token.
         """
         _refuse_event_loop()
-        model = _model(instance)
-        self._fill(instance)
+        model = _job_model(instance)
+        self._fill(instance, "job_id")
         record = records.new_record(
             model.dict(exclude_none=True, exclude={"input_uri"}),
             job_id=instance.job_id,
@@ -75,23 +114,6 @@ class JobCreator:
         instance.create_time, instance.update_time = kept.create_time, kept.update_time
         return job
 
-    def _fill(self, instance: Any) -> None:
-        """Give an instance what the database would: its id and its times, where it has none."""
-        if instance.job_id is None:
-            instance.job_id = str(uuid4())
-        elif not _is_id(instance.job_id):
-            raise UnsupportedQuery(
-                f"The job_id {instance.job_id!r} is no UUID in lower case: leave it out, or use"
-                " str(uuid.uuid4())."
-            )
-        now = int(self._wall_clock() * 1000)
-        instance.create_time = now if instance.create_time is None else instance.create_time
-        if instance.update_time is None:
-            instance.update_time = instance.create_time
-        for name in ("create_time", "update_time"):
-            if type(getattr(instance, name)) is not int:
-                raise UnsupportedQuery(f"{name} must be a whole number of milliseconds.")
-
     async def _manifest(self, record: JobRecord, options: JobOptions) -> dict[str, Any]:
         """The manifest, once the inputs are there and the credentials are where pods read them."""
         prefix = names.input_prefix(record.job_id)
@@ -103,16 +125,9 @@ class JobCreator:
                 " job must be stored before it is added; or create it with"
                 " K8sScheduler.create_job, which stores them."
             )
-        placement = await self._provision.placement()
-        secret = await self._provision.credentials_secret()
-        if secret is not None:
-            await asyncio.to_thread(self._provision.client().apply_secret, secret)
+        placement, credentials = await self._around()
         return manifests.job_manifest(
-            record,
-            self._config,
-            options=options,
-            placement=placement,
-            credentials=manifests.secret_keys(secret),
+            record, self._config, options=options, placement=placement, credentials=credentials
         )
 
     def _create(
@@ -139,7 +154,66 @@ class JobCreator:
             raise Rejected(f"{error} {options.described()}".strip()) from error
 
 
-def _model(instance: Any) -> CreateJob:
+class DefinitionCreator(_Creator):
+    """Creates CronJobs; a run whose inputs aren't stored by then fails, and says so."""
+
+    def __call__(self, instance: Any) -> dict[str, Any]:
+        """Create the CronJob of `instance`, which gets its id and its times as columns.
+
+        Its input files belong below `names.definition_input_prefix(id, ADDED)`. An
+        instance whose creation was not confirmed may be handed in again.
+
+        Returns:
+            The CronJob, as the API has it.
+
+        Raises:
+            UnsupportedQuery: a column can't be stored, or the thread runs an event loop.
+            BackendError: what `K8sScheduler.create_job_definition` refuses.
+            Conflict: another definition has the id.
+        """
+        _refuse_event_loop()
+        model = _model(instance, CreateJobDefinition, "job definition")
+        self._fill(instance, "job_definition_id")
+        record = replace(
+            records.new_definition(
+                model.dict(exclude_none=True, exclude_unset=True, exclude={"input_uri"}),
+                definition_id=instance.job_definition_id,
+                owner=self._config.owner,
+                create_time=instance.create_time,
+                input_version=ADDED,
+            ),
+            update_time=instance.update_time,
+            active=instance.active is not False,
+        )
+        options = admit(record, self._config)
+        # Refuses what Kubernetes doesn't know before the credentials are written.
+        cron_manifest.times(record)
+        placement, credentials = asyncio.run(self._around())
+        manifest = cron_manifest.cron_job_manifest(
+            record, self._config, options=options, placement=placement, credentials=credentials
+        )
+        instance.active = record.active
+        return self._create(manifest, record, options)
+
+    def _create(
+        self, manifest: Mapping[str, Any], record: DefinitionRecord, options: JobOptions
+    ) -> dict[str, Any]:
+        try:
+            return self._provision.client().create_cron_job(manifest)
+        except AlreadyExists as found:
+            # An earlier attempt's, unless the owner is another: ids are anybody's to choose.
+            labels = found.live["metadata"].get("labels") or {}
+            if labels.get(names.OWNER_LABEL) == names.owner_label(record.owner):
+                return dict(found.live)
+            raise Conflict(
+                f"Another definition has the job_definition_id {record.job_definition_id} already:"
+                " choose another."
+            ) from None
+        except Rejected as error:
+            raise Rejected(f"{error} {options.described()}".strip()) from error
+
+
+def _job_model(instance: Any) -> CreateJob:
     """What an instance asks for, read as a POST's body is."""
     for name in _TOLD:
         if getattr(instance, name) is not None:
@@ -147,11 +221,16 @@ def _model(instance: Any) -> CreateJob:
     status = instance.status
     if status is not None and getattr(status, "value", status) != "CREATED":
         raise UnsupportedQuery("The status of a new job can only be CREATED: it is to run.")
-    asked = {name: getattr(instance, name) for name in _ASKED}
+    return _model(instance, CreateJob, "job")
+
+
+def _model(instance: Any, model: type[M], what: str) -> M:
+    columns = [name for name in model.__fields__ if name != "input_uri"]
+    asked = {name: getattr(instance, name) for name in columns}
     asked = {name: value for name, value in asked.items() if value is not None}
     wrong = set() if isinstance(instance.input_filename, str) else {"input_filename"}
     try:
-        model = CreateJob(**{"input_filename": "-", **asked}, input_uri="-")
+        found = model(**{"input_filename": "-", **asked}, input_uri="-")
     except ValidationError as error:
         wrong |= {str(found["loc"][0]) for found in error.errors()}
     except KeyError:
@@ -159,10 +238,10 @@ def _model(instance: Any) -> CreateJob:
         wrong.add("input_filename")
     if wrong:
         raise UnsupportedQuery(
-            f"These columns of the job are missing, or can't be what they are:"
+            f"These columns of the {what} are missing, or can't be what they are:"
             f" {', '.join(sorted(wrong))}."
         )
-    return model
+    return found
 
 
 def _is_id(job_id: object) -> bool:
@@ -179,6 +258,6 @@ def _refuse_event_loop() -> None:
     except RuntimeError:
         return
     raise UnsupportedQuery(
-        "A job can't be added in a thread that runs an event loop: use"
-        " await asyncio.to_thread(session.add, job), or await K8sScheduler.create_job."
+        "Nothing can be added in a thread that runs an event loop: use"
+        " await asyncio.to_thread(session.add, instance), or K8sScheduler's own methods."
     )

@@ -6,7 +6,7 @@ from typing import Any
 from jupyter_scheduler_k8s import records
 from jupyter_scheduler_k8s.cluster.client import ClusterClient
 from jupyter_scheduler_k8s.config import K8sConfig
-from jupyter_scheduler_k8s.database.creator import JobCreator
+from jupyter_scheduler_k8s.database.creator import DefinitionCreator, JobCreator
 from jupyter_scheduler_k8s.database.definitions import DefinitionWriter
 from jupyter_scheduler_k8s.database.query import RecordWriter
 from jupyter_scheduler_k8s.database.session import K8sSession
@@ -55,14 +55,11 @@ class K8sDatabaseManager:
         self._definitions = definitions or LiveDefinitionSource(
             self._client, selector=selector, make_record=definition_record
         )
-        self._writer = writer or JobWriter(
-            self._client,
-            create=JobCreator(
-                self._config,
-                Provision(self._config, client=lambda: self._client, storage=self._storage),
-            ),
+        provision = Provision(self._config, client=lambda: self._client, storage=self._storage)
+        self._writer = writer or JobWriter(self._client, create=JobCreator(self._config, provision))
+        self._definition_writer = definition_writer or DefinitionWriter(
+            self._client, create=DefinitionCreator(self._config, provision)
         )
-        self._definition_writer = definition_writer or DefinitionWriter(self._client)
 
     def create_tables(self, *_: Any, **__: Any) -> None:
         """Make sure that the namespace exists. Blocking.

@@ -1,5 +1,6 @@
 """`session.query(...)` over records: the part of SQLAlchemy's Query that upstream uses."""
 
+from collections import namedtuple
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
@@ -179,7 +180,9 @@ class K8sQuery:
         if len(self._entities) == 1 and self._entities[0] is model:
             return records
         names = [self._model.reader.field(column).name for column in self._entities]
-        return [tuple(getattr(record, name) for name in names) for record in records]
+        # SQLAlchemy's rows are tuples whose values have their columns' names, too.
+        row = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+        return [row(*(getattr(record, name) for name in names)) for record in records]
 
     def _counts(self) -> bool:
         return not all(
