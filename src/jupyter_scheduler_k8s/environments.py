@@ -27,6 +27,17 @@ _LABELS = {
 }
 
 
+class _Labels(dict[str, str]):
+    """Labels of formats; one that is none is called as it was asked for.
+
+    The stock scheduler writes down whatever it is asked for, looks up each job's formats
+    when it lists them, and would list nothing any more.
+    """
+
+    def __missing__(self, name: str) -> str:
+        return name
+
+
 class K8sEnvironmentManager(EnvironmentManager):
     """Offers the administrator's environments, or the one image of all jobs."""
 
@@ -73,4 +84,4 @@ class K8sEnvironmentManager(EnvironmentManager):
     def output_formats_mapping(self) -> dict[str, str]:
         """What each format that a job may have is called, whatever the environment."""
         formats = (*notebooks.PYTHON_FORMATS, *notebooks.PANDOC_FORMATS)
-        return {name: _LABELS[name] for name in formats}
+        return _Labels({name: _LABELS[name] for name in formats})

@@ -66,3 +66,10 @@ def test_every_format_that_a_job_may_have_has_a_name() -> None:
     assert found["ipynb"] == "Notebook"
     assert {"html", "markdown", "script", "slides", "latex"} < set(found)
     assert manager().manage_environments_command() == ""
+
+
+def test_a_format_that_is_none_hides_no_list_of_the_stock_scheduler() -> None:
+    found = manager().output_formats_mapping()
+
+    assert found["docx"] == "docx"
+    assert "docx" not in found
