@@ -24,7 +24,13 @@ from jupyter_scheduler.exceptions import IdempotencyTokenError, SchedulerError
 
 from jupyter_scheduler_k8s import names, versions
 from jupyter_scheduler_k8s.cluster import ClusterClient
-from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound, StorageError
+from jupyter_scheduler_k8s.errors import (
+    BackendError,
+    ClusterUnavailable,
+    NotFound,
+    RecordError,
+    StorageError,
+)
 from jupyter_scheduler_k8s.records import DefinitionRecord, JobRecord
 from jupyter_scheduler_k8s.storage import Storage
 
@@ -163,9 +169,9 @@ class PendingInputs:
     async def noted(self, record: JobRecord | DefinitionRecord) -> AsyncIterator[Note]:
         """Keep a note of a record's inputs while the body stores them and creates its object.
 
-        The body awaits the note's `before_create` just before the create. Where
-        it fails, the inputs and the note are removed, unless the Job may have
-        been created all the same.
+        The body awaits the note's `before_create` just before the create, or the
+        change that lets a definition use them. Where it fails, the inputs and the note
+        are removed, unless they may be used all the same.
 
         Raises:
             BackendError: S3 can't be written to, or what the body raised.
@@ -178,14 +184,11 @@ class PendingInputs:
             await note.write()
             renewal = asyncio.create_task(note.keep_new())
             yield note
-        except StorageError:
-            # What S3 didn't take needs no removing, and a removal would wait for S3 again.
-            self._work.put(key)
-            raise
         except BaseException as error:
-            refused = isinstance(error, (SchedulerError, IdempotencyTokenError))
-            refused = refused and not isinstance(error, ClusterUnavailable)
-            if note.creating and not refused:
+            # S3 isn't waited for again where it has just failed.
+            if isinstance(error, StorageError) or (
+                note.creating and not await self._is_refused(inputs, error)
+            ):
                 self._work.put(self._clock() + ABANDONED_SECONDS)
             else:
                 await self._discard(inputs, key)
@@ -195,6 +198,27 @@ class PendingInputs:
         finally:
             if renewal is not None:
                 renewal.cancel()
+
+    async def versions(self, definition_id: str) -> set[str]:
+        """The versions of a definition's input files that a server is about to use.
+
+        Raises:
+            BackendError: S3 didn't answer.
+        """
+        folder = await asyncio.to_thread(self._folder)
+        found = await self._storage().list(f"{folder}{definition_id}/")
+        return {Inputs.noted_as(note.key.removeprefix(folder)).version for note in found}
+
+    async def _is_refused(self, inputs: Inputs, error: BaseException) -> bool:
+        """Whether it is known that nothing uses the inputs."""
+        refused = isinstance(error, (SchedulerError, IdempotencyTokenError))
+        if not refused or isinstance(error, ClusterUnavailable):
+            return False
+        try:
+            # An attempt whose answer was lost may have worked, and only the next one was refused.
+            return not await asyncio.to_thread(self._in_use, inputs)
+        except BackendError:
+            return False
 
     async def _discard(self, inputs: Inputs, key: str) -> None:
         """Remove the files of what was refused; the refusal is what the user must see."""
@@ -235,7 +259,15 @@ class PendingInputs:
             if age < ABANDONED_SECONDS:
                 waits.append(ABANDONED_SECONDS - age)
                 continue
-            if not await asyncio.to_thread(self._in_use, inputs):
+            try:
+                used = await asyncio.to_thread(self._in_use, inputs)
+            except RecordError as error:
+                self._log.warning(
+                    "Files that may be of no use stay at %s: %s", inputs.prefix, error
+                )
+                waits.append(ABANDONED_SECONDS)
+                continue
+            if not used:
                 removed = await storage.delete_prefix(inputs.prefix)
                 self._log.info(
                     "Removed %d input files from %s, which nothing uses.", removed, inputs.prefix

@@ -10,6 +10,7 @@ import pytest
 from faults.callers import Caller
 from faults.fake_api import FakeApi
 from faults.mirrored import Mirrored
+from faults.scheduled import ENVIRONMENT, Case
 
 # Loaded while no other thread loads anything: it hides a warning of its own imports
 # with a filter, which another thread's imports may take away.
@@ -43,3 +44,11 @@ def mirrored(api: FakeApi, tmp_path: Path) -> Iterator[Mirrored]:
     for reflector in made.reflectors:
         reflector.stop(timeout=10)
         assert not reflector.alive
+
+
+@pytest.fixture
+def scheduled(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """A server with definitions."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    return Case(api, tmp_path)
