@@ -93,8 +93,9 @@ def edit_operations(
 ) -> list[Operation]:
     """What turns a CronJob into what `manifest` says, in this order.
 
-    A schedule that is changed or resumed would fire a slot that has passed, unless
-    Kubernetes takes it that it has just fired; so that is written first. A server that
+    A schedule that is changed or resumed, or one that may now fire later than before or
+    beside a run, would fire a slot that has passed, unless Kubernetes takes it that it
+    has just fired; so that is written first. A server that
     dies in between has changed nothing that anybody sees.
 
     Args:
@@ -135,7 +136,8 @@ def fires_otherwise(record: DefinitionRecord, spec: Mapping[str, Any]) -> bool:
     return said != (spec.get("schedule"), spec.get("timeZone"))
 
 
-_TIMES = ("schedule", "timeZone", "suspend")
+# What decides whether a slot that has passed may still be fired.
+_TIMES = ("schedule", "timeZone", "suspend", "startingDeadlineSeconds", "concurrencyPolicy")
 
 
 def times(record: DefinitionRecord) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from jupyter_scheduler_k8s.runs import Runs
 from jupyter_scheduler_k8s.staging import StagedTree
 from jupyter_scheduler_k8s.submission import Submission
 from jupyter_scheduler_k8s.tasks import early
-from jupyter_scheduler_k8s.views import definition_record
+from jupyter_scheduler_k8s.views import as_defined, definition_record
 
 # The controller writes a CronJob at each of its slots, other people now and then.
 _ATTEMPTS = 10
@@ -125,10 +125,8 @@ class Schedules:
         async with self._backend.pending.noted(replace(known, **records.as_read(changes))) as note:
             await self._upload(replace(known, **records.as_read(changes)), tree)
             await note.before_create()
-            before = await self._change(known, changes)
-        await self._forget_versions(
-            definition_id, keep={before.input_version, changes["input_version"]}
-        )
+            former = await self._change(known, changes)
+        await self._forget_versions(definition_id, keep={*former, changes["input_version"]})
 
     async def delete(self, definition_id: str) -> None:
         """Delete a definition with its runs, and at last its CronJob, so that it can be repeated.
@@ -139,12 +137,9 @@ class Schedules:
         """
         record = await self.record(definition_id)
         name = record.object_name
-        # No run may begin any more.
-        try:
+        # No run may begin any more. Where somebody has deleted the CronJob, the rest is left.
+        with contextlib.suppress(NotFound):
             await self._write(name, [Operation(body={"spec": {"suspend": True}})], version=None)
-        except NotFound:
-            self._backend.definitions.forget(name)
-            raise unknown(definition_id) from None
         await self._delete_all_of(record)
         with contextlib.suppress(NotFound):
             await asyncio.to_thread(self._backend.client.delete_cron_job, name)
@@ -154,8 +149,25 @@ class Schedules:
         self._log.info("Deleted the CronJob %s and its runs.", name)
 
     async def run_now(self, definition_id: str, parameters: dict[str, str] | None) -> str:
-        """Run a definition once, now. Returns: the job's id."""
-        return await self._submission.run_definition(await self.record(definition_id), parameters)
+        """Run a definition once, now.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            NotFound: there is no such definition.
+            SchedulerError: one of ours, with what is wrong and what to do.
+        """
+        # As it is now: another server may have changed it, and removed the files before.
+        live = await self._live(await self.record(definition_id))
+        as_defined(live)
+        return await self._submission.run_definition(definition_record(live), parameters)
+
+    async def _live(self, known: DefinitionRecord) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(self._backend.client.get_cron_job, known.object_name)
+        except NotFound:
+            raise unknown(known.job_definition_id) from None
 
     async def _delete_all_of(self, record: DefinitionRecord) -> None:
         definition_id = record.job_definition_id
@@ -189,21 +201,23 @@ class Schedules:
             # Its name is made of a new id: it is that of an attempt whose answer was lost.
             return dict(found.live)
 
-    async def _change(
-        self, known: DefinitionRecord, changes: Mapping[str, Any]
-    ) -> DefinitionRecord:
-        """Write the changes onto the CronJob as it is. Returns: its record before."""
+    async def _change(self, known: DefinitionRecord, changes: Mapping[str, Any]) -> set[str]:
+        """Write the changes onto the CronJob as it is.
+
+        Returns:
+            The versions of input files that it had meanwhile, the first one among them: an
+            attempt whose answer was lost may have worked, and left the next one nothing to do.
+        """
         backend = self._backend
+        former = set()
         placement = await backend.placement()
         credentials = await backend.share_credentials()
         for _ in range(_ATTEMPTS):
-            try:
-                live = await asyncio.to_thread(backend.client.get_cron_job, known.object_name)
-            except NotFound:
-                raise unknown(known.job_definition_id) from None
+            live = await self._live(known)
             # Refuses what can't be read: it would be written over.
-            records.parse_definition_data(live)
+            as_defined(live)
             before = definition_record(live)
+            former.add(before.input_version)
             changed = replace(
                 before, **records.as_read(changes), update_time=int(time.time() * 1000)
             )
@@ -228,7 +242,7 @@ class Schedules:
                 raise Rejected(f"{error} {options.described()}".strip()) from error
             backend.share_again()
             self._log.info("Changed the CronJob %s: %s.", known.object_name, _described(manifest))
-            return before
+            return former
         raise Conflict(
             f"The definition {known.name!r} is being changed by others all the time; try again."
         )
@@ -254,14 +268,14 @@ class Schedules:
         """
         storage, prefix = self._backend.storage, names.versions_prefix(definition_id)
         try:
-            used = keep | await asyncio.to_thread(
-                versions.in_use, self._backend.client, definition_id
-            )
             stored = {
                 found.key.removeprefix(prefix).partition("/")[0]
                 for found in await storage.list(prefix)
             }
-            for version in stored - used:
+            # In this order: another server strikes off its note when the CronJob has its version.
+            pending = await self._backend.pending.versions(definition_id)
+            used = await asyncio.to_thread(versions.in_use, self._backend.client, definition_id)
+            for version in stored - used - pending - keep:
                 await storage.delete_prefix(names.version_prefix(definition_id, version))
         except BackendError as error:
             # They take space and harm nothing; the next edit looks again.

@@ -62,8 +62,7 @@ def definition_record(
     metadata = cron_job["metadata"]
     spec = cron_job.get("spec") or {}
     try:
-        defined = parse_definition_data(cron_job)
-        _refuse_copy(metadata["name"], names.definition_name(defined.job_definition_id))
+        defined = as_defined(cron_job)
     except RecordError as error:
         defined = DefinitionRecord(
             job_definition_id=_own_id(cron_job),
@@ -88,12 +87,20 @@ def definition_record(
     )
 
 
-def _refuse_copy(name: str, original: str) -> None:
-    if name != original:
+def as_defined(cron_job: Mapping[str, Any]) -> DefinitionRecord:
+    """What was asked for when this CronJob was written.
+
+    Raises:
+        RecordError: it can't be read, or is a copy that somebody made of another one.
+    """
+    defined = parse_definition_data(cron_job)
+    original = names.definition_name(defined.job_definition_id)
+    if cron_job["metadata"]["name"] != original:
         raise RecordError(
             f"It is a copy of {original}, and runs that one's notebook: delete it, or create a"
             " definition in JupyterLab instead."
         )
+    return defined
 
 
 def _own_id(cron_job: Mapping[str, Any]) -> str:
