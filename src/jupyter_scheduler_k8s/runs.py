@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from jupyter_scheduler_k8s import manifests, names
+from jupyter_scheduler_k8s import manifests, names, records
 from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.errors import NotFound
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.views import job_record
 
-# So many runs of a definition are deleted at once.
+# So many requests are under way for the runs of a definition that is deleted.
 _AT_ONCE = 16
 
 
@@ -56,31 +56,35 @@ class Runs:
             ClusterError: its run goes on, or the API doesn't answer.
             StorageError: S3 didn't delete its files; the job is still listed.
         """
-        if not record.ended:
-            with suppress(NotFound):
-                await self.stop(record)
-                await self._backend.ended(record)
-        await self._backend.storage.delete_prefix(names.job_prefix(record.job_id))
-        with suppress(NotFound):
-            await asyncio.to_thread(self._backend.client.delete_job, record.object_name)
-        self._backend.cache.forget(record.object_name)
+        await self._delete(record, asyncio.Semaphore())
 
     async def delete_of_definition(self, definition_id: str) -> None:
-        """Delete all runs of a definition that the cluster has, whoever began them.
+        """Delete all runs of a definition of this owner that the cluster has, whoever began them.
 
         Raises:
             BackendError: one of them is still there, and why.
         """
+        selector = records.selector(self._backend.config.owner)
         jobs = await asyncio.to_thread(
-            self._backend.client.list_jobs, f"{names.DEFINITION_ID_LABEL}={definition_id}"
+            self._backend.client.list_jobs,
+            f"{selector},{names.DEFINITION_ID_LABEL}={definition_id}",
         )
-        found = [job_record(job, (), 0) for job in jobs]
         slots = asyncio.Semaphore(_AT_ONCE)
-        await _each([self._delete_one(record, slots) for record in found])
+        # Without pods and time: whether a run has ended, and its id, its Job says alone.
+        await _each([self._delete(job_record(job, (), 0), slots) for job in jobs])
 
-    async def _delete_one(self, record: JobRecord, slots: asyncio.Semaphore) -> None:
+    async def _delete(self, record: JobRecord, slots: asyncio.Semaphore) -> None:
+        if not record.ended:
+            with suppress(NotFound):
+                async with slots:
+                    await self.stop(record)
+                # Without a slot: all that go on have their grace period at the same time.
+                await self._backend.ended(record)
         async with slots:
-            await self.delete(record)
+            await self._backend.storage.delete_prefix(names.job_prefix(record.job_id))
+            with suppress(NotFound):
+                await asyncio.to_thread(self._backend.client.delete_job, record.object_name)
+        self._backend.cache.forget(record.object_name)
 
 
 async def _each(work: Sequence[Any]) -> None:
