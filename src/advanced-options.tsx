@@ -5,6 +5,7 @@ import React from 'react';
 
 import { Details } from './details.js';
 import { Fields } from './fields.js';
+import { Log } from './log.js';
 import type { ISettings } from './settings.js';
 
 /** What each part of the form is given, the same for all forms of a page. */
@@ -28,6 +29,9 @@ export function createAdvancedOptions(
           <Fields {...props} context={context} />
         ) : (
           <Details parameters={props.model.runtimeEnvironmentParameters} trans={context.trans} />
+        )}
+        {props.jobsView === JobsView.JobDetail && context.settings.has_logs && (
+          <Log job={props.model} trans={context.trans} />
         )}
         <Upstream {...props} />
       </Stack>

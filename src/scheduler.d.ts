@@ -35,6 +35,10 @@ declare module '@jupyterlab/scheduler' {
     }
 
     interface IDetailModel {
+      /** Of a job only. */
+      jobId?: string;
+      /** Of a job only. */
+      status?: string;
       runtimeEnvironmentParameters?: RuntimeParameters;
     }
 

@@ -15,6 +15,8 @@ export interface ISettings {
   max_retries: number;
   /** Names that a job's environment variables can't have. */
   reserved_variables: string[];
+  /** Whether the server knows where the log of a job is. */
+  has_logs: boolean;
 }
 
 /** The page's option that holds the settings. */

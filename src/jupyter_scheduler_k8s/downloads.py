@@ -19,11 +19,10 @@ from jupyter_scheduler.models import DescribeJob, Status
 from jupyter_scheduler.utils import create_output_filename
 from jupyter_server.utils import ensure_async
 
-from jupyter_scheduler_k8s import attempts, beneath, names
+from jupyter_scheduler_k8s import attempts, beneath, logs, names
 from jupyter_scheduler_k8s.errors import (
     BackendError,
     ConfigurationError,
-    ObjectMissing,
     StorageError,
     UnsafePath,
 )
@@ -33,7 +32,6 @@ from jupyter_scheduler_k8s.storage import Download, Storage
 _ENDED = frozenset({Status.COMPLETED.value, Status.FAILED.value, Status.STOPPED.value})
 # Characters: enough for a sentence.
 _REASON_LENGTH = 300
-_LOG_BYTES = 1 << 20
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -194,7 +192,7 @@ class K8sJobFilesManager(JobFilesManager):
             for path, key in paths.items()
         )
         cut_short = _status(job) in (Status.FAILED.value, Status.STOPPED.value)
-        if cut_short and (log := await _log(storage, outputs)):
+        if cut_short and (log := await logs.stored(storage, outputs)):
             path = f"{folder}/{_log_name(scheduler, job)}"
             await asyncio.to_thread(_write, scheduler.root_dir, path, log)
         # A run that goes on may still make them.
@@ -203,7 +201,7 @@ class K8sJobFilesManager(JobFilesManager):
 
     async def _incomplete(self, storage: Storage, outputs: str, plan: Plan, folder: str) -> str:
         """What to say of the formats that aren't there, with the run's own words."""
-        reasons = (await _result(storage, outputs)).get("failed_outputs")
+        reasons = (await logs.result(storage, outputs)).get("failed_outputs")
         if not isinstance(reasons, dict):
             reasons = {}
         missing = [
@@ -211,26 +209,6 @@ class K8sJobFilesManager(JobFilesManager):
             for name in plan.missing
         ]
         return f"The run did not make {', '.join(missing)}; all that it made is in {folder!r}."
-
-
-async def _result(storage: Storage, outputs: str) -> Mapping[str, Any]:
-    """What a run told of itself; nothing where that isn't there or can't be read."""
-    try:
-        found = await storage.get_json(outputs + names.RESULT_KEY)
-    except BackendError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-async def _log(storage: Storage, outputs: str) -> bytes:
-    """The end of a run's log: as the run stored it, or as a server kept it."""
-    told = (await _result(storage, outputs)).get("log_tail")
-    if isinstance(told, str) and told:
-        return told.encode()
-    try:
-        return await storage.get_bytes(outputs + names.LOG_KEY, limit=_LOG_BYTES)
-    except ObjectMissing:
-        return b""
 
 
 def _short(reason: object) -> str:

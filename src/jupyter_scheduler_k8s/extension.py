@@ -9,6 +9,7 @@ changes nothing, and says so where a setting suggests that it should.
 from typing import Any
 
 from jupyter_scheduler.scheduler import BaseScheduler, Scheduler
+from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from traitlets import TraitError
 
@@ -20,7 +21,7 @@ from jupyter_scheduler_k8s.downloads import K8sJobFilesManager
 from jupyter_scheduler_k8s.environments import K8sEnvironmentManager
 from jupyter_scheduler_k8s.errors import BackendError, ConfigurationError
 from jupyter_scheduler_k8s.executors import FullModeExecutionManager, K8sExecutionManager
-from jupyter_scheduler_k8s.handlers import FORM, FormHandler
+from jupyter_scheduler_k8s.handlers import FORM, LOG, FormHandler, LogHandler
 from jupyter_scheduler_k8s.nodes import KnownNodes
 from jupyter_scheduler_k8s.scheduler import K8sScheduler
 from jupyter_scheduler_k8s.stock.caretaker import Caretaker
@@ -59,7 +60,8 @@ def _load_full_mode(server: Any, scheduler: K8sScheduler) -> None:
         server.log.error("Notebook jobs can't run: %s", error)  # noqa: TRY400
         return
     _offer(server, scheduler, config=backend.config, nodes=backend.nodes)
-    forms.offer(server, backend.config, schedules=True)
+    _serve(server, LOG, LogHandler, read=scheduler.log_of)
+    forms.offer(server, backend.config, full_mode=True)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s.",
         backend.config.namespace,
@@ -92,7 +94,7 @@ def _load_execution_manager_only(
     manager.configure(config.effective())
     nodes = KnownNodes(node_lister(ClusterClient(config.namespace)))
     _offer(server, scheduler, config=config, nodes=nodes)
-    forms.offer(server, config, schedules=False)
+    forms.offer(server, config, full_mode=False)
     server.log.info(
         "Notebook jobs run in the Kubernetes namespace %s, with files in the S3 bucket %s;"
         " their records are in jupyter-scheduler's database.",
@@ -114,6 +116,9 @@ def _offer(server: Any, scheduler: Scheduler, *, config: K8sConfig, nodes: Known
 
 
 def _serve_form(server: Any, nodes: KnownNodes | None, *, trouble: str = "") -> None:
-    path = url_path_join(server.web_app.settings["base_url"], FORM)
-    known = {"nodes": nodes, "trouble": trouble}
-    server.web_app.add_handlers(".*$", [(path, FormHandler, known)])
+    _serve(server, FORM, FormHandler, nodes=nodes, trouble=trouble)
+
+
+def _serve(server: Any, address: str, handler: type[APIHandler], **known: Any) -> None:
+    path = url_path_join(server.web_app.settings["base_url"], address)
+    server.web_app.add_handlers(".*$", [(path, handler, known)])

@@ -13,22 +13,23 @@ from jupyter_scheduler_k8s.variables import RESERVED
 _OPTION = "jupyterSchedulerK8s"
 
 
-def offer(server: Any, config: K8sConfig, *, schedules: bool) -> None:
+def offer(server: Any, config: K8sConfig, *, full_mode: bool) -> None:
     """Have the pages of this server show the options of a job that runs on Kubernetes.
 
     Args:
         server: the running `jupyter_server.serverapp.ServerApp`.
         config: what jobs may ask for.
-        schedules: whether Kubernetes starts the runs of job definitions.
+        full_mode: whether the scheduler is ours, too: then Kubernetes starts the runs of
+            job definitions, and the server knows where a job's log is.
     """
     pages = server.web_app.settings.setdefault("page_config_data", {})
-    pages[_OPTION] = page_settings(config, schedules=schedules)
+    pages[_OPTION] = page_settings(config, full_mode=full_mode)
 
 
-def page_settings(config: K8sConfig, *, schedules: bool) -> dict[str, Any]:
+def page_settings(config: K8sConfig, *, full_mode: bool) -> dict[str, Any]:
     """What the form may offer, under the names of K8sConfig's settings."""
     useless = set(config.forbidden_parameters)
-    if not schedules:
+    if not full_mode:
         useless.update(SCHEDULE_PARAMETERS)
     if config.max_retries == 0:
         useless.add("k8s_max_retries")
@@ -42,4 +43,5 @@ def page_settings(config: K8sConfig, *, schedules: bool) -> dict[str, Any]:
         "max_timeout_seconds": config.max_timeout_seconds,
         "max_retries": config.max_retries,
         "reserved_variables": sorted(RESERVED),
+        "has_logs": full_mode,
     }

@@ -1,15 +1,18 @@
-"""What the form asks this server for, beside what upstream's own addresses tell."""
+"""What our parts of the pages ask for, beside what upstream's own addresses tell."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from jupyter_scheduler.extension import JOB_ID_REGEX
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 
-from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable
+from jupyter_scheduler_k8s.errors import BackendError, ClusterUnavailable, NotFound
 from jupyter_scheduler_k8s.nodes import UNKNOWN, KnownNodes, Survey
 
 FORM = r"jupyter_scheduler_k8s/form"
+LOG = rf"jupyter_scheduler_k8s/jobs/{JOB_ID_REGEX}/log"
 
 # How long a form waits for what it can do without.
 _PATIENCE_SECONDS = 3.0
@@ -58,3 +61,21 @@ class FormHandler(APIHandler):
             return UNKNOWN, f"The cluster doesn't answer: {error}"
         except BackendError as error:
             return UNKNOWN, str(error)
+
+
+class LogHandler(APIHandler):
+    """The end of a job's log as `log`, empty where there is none; or why not, as `message`."""
+
+    def initialize(self, read: Callable[[str], Awaitable[str]]) -> None:
+        """`read` gives the end of the log of the job of an id."""
+        self._read = read
+
+    @web.authenticated
+    async def get(self, job_id: str) -> None:
+        """Answer for jobs of this server's owner only."""
+        try:
+            answer = {"log": await self._read(job_id)}
+        except BackendError as error:
+            self.set_status(404 if isinstance(error, NotFound) else 500)
+            answer = {"message": str(error)}
+        self.finish(answer)

@@ -32,6 +32,15 @@ def terminated(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return {}
 
 
+def has_begun(pod: Mapping[str, Any], name: str) -> bool:
+    """Whether the container `name` runs, or has run."""
+    return any(
+        container.get("name") == name
+        and bool({"running", "terminated"} & set(container.get("state") or {}))
+        for container in container_statuses(pod)
+    )
+
+
 def image_of(pod: Mapping[str, Any], container: Mapping[str, Any]) -> str:
     """The image of a container status as the manifest names it."""
     for declared in (pod.get("spec") or {}).get("containers") or ():

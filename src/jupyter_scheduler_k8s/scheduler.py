@@ -34,7 +34,7 @@ from jupyter_scheduler.scheduler import Scheduler
 from sqlalchemy.exc import MultipleResultsFound, NoResultFound
 from traitlets import TraitError, Type
 
-from jupyter_scheduler_k8s import combinations, names
+from jupyter_scheduler_k8s import combinations, logs, names
 from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.config import K8sConfig
 from jupyter_scheduler_k8s.database import K8sSession
@@ -168,6 +168,14 @@ class K8sScheduler(Scheduler):
             ) from None
         self._date(found)
         return found
+
+    async def log_of(self, job_id: str) -> str:
+        """The end of a job's log; empty where there is none (yet).
+
+        Raises:
+            NotFound: this server's owner has no such job.
+        """
+        return await logs.end_of(self.backend, await self.runs.record(job_id))
 
     def _date(self, job: DescribeJob) -> None:
         """Say of a job that may have changed since how old this is, where that is long."""

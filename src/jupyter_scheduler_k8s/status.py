@@ -70,7 +70,7 @@ def derive(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], now: float
     waiting = objects.newest_first(pods)
     if waiting and objects.retries(job):
         return _of_attempts(job, waiting, start_time, now)
-    if any(_began(pod) for pod in pods):
+    if any(objects.has_begun(pod, names.NOTEBOOK_CONTAINER) for pod in pods):
         return JobState(status=Status.IN_PROGRESS, start_time=start_time)
     if not waiting:
         refused = kept_waiting(job)
@@ -97,7 +97,7 @@ def _of_attempts(
             message=f"Attempt {number} of {most} failed, and the next one follows. {why.summary}",
             start_time=start_time,
         )
-    if _began(newest):
+    if objects.has_begun(newest, names.NOTEBOOK_CONTAINER):
         message = f"Attempt {number} of {most}." if number > 1 else None
         return JobState(status=Status.IN_PROGRESS, message=message, start_time=start_time)
     return JobState(
@@ -124,14 +124,6 @@ def _waiting_message(job: Mapping[str, Any], pod: Mapping[str, Any], now: float)
     found = waiting_reason(pod) or (kept_waiting(job) if is_silent(pod) else None)
     patient = now - objects.seconds(pod["metadata"]["creationTimestamp"]) < PATIENCE_SECONDS
     return found.message if found and not patient else None
-
-
-def _began(pod: Mapping[str, Any]) -> bool:
-    return any(
-        container.get("name") == names.NOTEBOOK_CONTAINER
-        and bool({"running", "terminated"} & set(container.get("state") or {}))
-        for container in objects.container_statuses(pod)
-    )
 
 
 def _any_runs(pods: Sequence[Mapping[str, Any]]) -> bool:

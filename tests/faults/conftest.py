@@ -1,16 +1,22 @@
-"""A fake API server for each test, and a mirror of it."""
+"""A fake API server for each test, a mirror of it, and a Jupyter server that uses it."""
 
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jupyter_scheduler.environments import StaticEnvironmentManager
+from traitlets.config import Config
 
 from faults.callers import Caller
 from faults.fake_api import FakeApi
+from faults.lab_server import Server
 from faults.mirrored import Mirrored
 from faults.scheduled import ENVIRONMENT, Case
+from jupyter_scheduler_k8s import extension
+from jupyter_scheduler_k8s.scheduler import K8sScheduler
 
 # Loaded while no other thread loads anything: it hides a warning of its own imports
 # with a filter, which another thread's imports may take away.
@@ -52,3 +58,30 @@ def scheduled(api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     return Case(api, tmp_path)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A server without extensions."""
+    made = Server()
+    yield made
+    await made.stop()
+
+
+@pytest.fixture
+def load(
+    api: FakeApi, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Put K8sScheduler on the fake API, and our extension, into the server."""
+    monkeypatch.setenv("KUBECONFIG", api.kubeconfig(tmp_path))
+    monkeypatch.setenv("S3_BUCKET", "files")
+
+    def load(**settings: Any) -> None:
+        server.config = Config({"K8sConfig": settings})
+        environments: Any = StaticEnvironmentManager()
+        server.web_app.settings["scheduler"] = K8sScheduler(
+            root_dir=str(tmp_path), environments_manager=environments, config=server.config
+        )
+        extension.load(server)
+
+    return load

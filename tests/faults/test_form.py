@@ -1,90 +1,17 @@
 """What the form is told of the nodes, over HTTP, whatever the API does."""
 
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jupyter_scheduler.environments import StaticEnvironmentManager
-from jupyter_server.auth.authorizer import AllowAllAuthorizer
-from jupyter_server.auth.identity import IdentityProvider
-from tornado import web
-from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPResponse
-from tornado.httpserver import HTTPServer
-from tornado.testing import bind_unused_port
-from traitlets.config import Config
 
 from faults.fake_api import Answer, FakeApi, Silent
-from jupyter_scheduler_k8s import extension
-from jupyter_scheduler_k8s.scheduler import K8sScheduler
+from faults.lab_server import Server
 from support.nodes import node
 
 NOTHING: dict[str, Any] = {"largest_node": None, "gpu_kinds": [], "remark": None}
-
-
-class Server:
-    """As much of a Jupyter server as the extension and its handler need."""
-
-    def __init__(self) -> None:
-        self.config = Config()
-        self.log = logging.getLogger("server")
-        self.io_loop = self
-        self.web_app = web.Application(
-            base_url="/base/",
-            allow_remote_access=True,
-            # As a server has it: each handler closes itself.
-            allow_unauthenticated_access=True,
-            cookie_secret="secret",
-            identity_provider=IdentityProvider(token="token"),
-            authorizer=AllowAllAuthorizer(),
-        )
-        self._server = HTTPServer(self.web_app)
-        socket, self.port = bind_unused_port()
-        self._server.add_socket(socket)
-
-    def call_later(self, *_: Any) -> None:
-        """Nothing is asked but by the form."""
-
-    async def fetch(self, *, token: str = "token") -> HTTPResponse:
-        """Ask for what the form asks for."""
-        address = f"http://127.0.0.1:{self.port}/base/jupyter_scheduler_k8s/form"
-        headers = {"Authorization": f"token {token}"}
-        return await AsyncHTTPClient().fetch(address, headers=headers)
-
-    async def stop(self) -> None:
-        """End it."""
-        self._server.stop()
-        await self._server.close_all_connections()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    """A server without extensions."""
-    made = Server()
-    yield made
-    await made.stop()
-
-
-@pytest.fixture
-def load(
-    api: FakeApi, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., None]:
-    """Put K8sScheduler on the fake API, and our extension, into the server."""
-    monkeypatch.setenv("KUBECONFIG", api.kubeconfig(tmp_path))
-    monkeypatch.setenv("S3_BUCKET", "files")
-
-    def load(**settings: Any) -> None:
-        server.config = Config({"K8sConfig": settings})
-        environments: Any = StaticEnvironmentManager()
-        server.web_app.settings["scheduler"] = K8sScheduler(
-            root_dir=str(tmp_path), environments_manager=environments, config=server.config
-        )
-        extension.load(server)
-
-    return load
 
 
 async def test_the_form_is_told_what_the_nodes_have(
@@ -97,7 +24,7 @@ async def test_the_form_is_told_what_the_nodes_have(
     load()
 
     for _ in range(2):
-        answer = await server.fetch()
+        answer = await server.fetch("form")
         assert json.loads(answer.body) == {
             "largest_node": {"cpu": "16", "memory": "64Gi", "gpu": 4},
             "gpu_kinds": [
@@ -115,7 +42,7 @@ async def test_upstreams_form_offers_sizes_of_the_nodes(
 ) -> None:
     api.put("nodes", node("a", cpu="16", memory="64Gi"))
     load()
-    await server.fetch()
+    await server.fetch("form")
 
     manager = server.web_app.settings["environments_manager"]
     (found,) = manager.list_environments()
@@ -142,7 +69,7 @@ async def test_without_permission_nothing_is_known_and_nothing_is_wrong(
     )
     load()
 
-    assert json.loads((await server.fetch()).body) == NOTHING
+    assert json.loads((await server.fetch("form")).body) == NOTHING
 
 
 async def test_a_cluster_that_is_away_is_remarked_on_within_seconds(
@@ -152,7 +79,7 @@ async def test_a_cluster_that_is_away_is_remarked_on_within_seconds(
     load()
 
     began = time.monotonic()
-    found = json.loads((await server.fetch()).body)
+    found = json.loads((await server.fetch("form")).body)
 
     assert time.monotonic() - began < 5
     assert found | {"remark": None} == NOTHING
@@ -167,7 +94,7 @@ async def test_a_cluster_that_says_nothing_is_remarked_on_and_no_request_waits_f
     load()
 
     for _ in range(2):
-        found = json.loads((await server.fetch()).body)
+        found = json.loads((await server.fetch("form")).body)
         assert found["remark"] == "The cluster doesn't answer: nothing came within 0 seconds."
     # The second form waited for the first one's look.
     assert api.kinds() == ["list"]
@@ -176,7 +103,7 @@ async def test_a_cluster_that_says_nothing_is_remarked_on_and_no_request_waits_f
 async def test_a_wrong_setting_is_the_remark(load: Callable[..., None], server: Server) -> None:
     load(profiles={"large": {"cpu": "eight"}})
 
-    found = json.loads((await server.fetch()).body)
+    found = json.loads((await server.fetch("form")).body)
 
     assert found | {"remark": None} == NOTHING
     assert found["remark"].startswith("K8sConfig.profiles['large'].cpu must be a Kubernetes")
@@ -187,8 +114,7 @@ async def test_strangers_are_told_nothing(
 ) -> None:
     load()
 
-    with pytest.raises(HTTPClientError) as refusal:
-        await server.fetch(token="of somebody else")
+    refusal = await server.fetch("form", token="of somebody else")
 
-    assert refusal.value.code == 403
+    assert refusal.code == 403
     assert api.asked == []

@@ -9,9 +9,9 @@ from jupyter_scheduler_k8s import forms
 from jupyter_scheduler_k8s.config import JOB_PARAMETERS, SCHEDULE_PARAMETERS, K8sConfig
 
 
-def offered(*, schedules: bool = True, **settings: Any) -> dict[str, Any]:
+def offered(*, full_mode: bool = True, **settings: Any) -> dict[str, Any]:
     config = K8sConfig(config=Config({"K8sConfig": settings}))
-    return forms.page_settings(config, schedules=schedules)
+    return forms.page_settings(config, full_mode=full_mode)
 
 
 def test_everything_is_offered_by_default() -> None:
@@ -24,6 +24,7 @@ def test_everything_is_offered_by_default() -> None:
     assert found["max_timeout_seconds"] is None
     assert found["max_retries"] == 5
     assert "S3_BUCKET" in found["reserved_variables"]
+    assert found["has_logs"]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_what_the_server_would_refuse_is_not_offered(settings: dict[str, Any], n
 
 
 def test_what_only_cron_jobs_can_follow_needs_them() -> None:
-    found = offered(schedules=False)["parameters"]
+    found = offered(full_mode=False)
 
-    assert found == [name for name in JOB_PARAMETERS if name not in SCHEDULE_PARAMETERS]
+    left = [name for name in JOB_PARAMETERS if name not in SCHEDULE_PARAMETERS]
+    assert found["parameters"] == left
+    assert not found["has_logs"]
