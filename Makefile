@@ -72,8 +72,12 @@ test-frontend: node_modules/.package-lock.json ## what the form checks and sends
 	@node --test tests/frontend/*.test.mjs
 
 .PHONY: test-ui
-test-ui: environment labextension cluster ## the forms in Chromium; pictures of them go to pictures/
+test-ui: environment labextension cluster ## forms and whole flows in Chromium; pictures of them go to pictures/
 	@CHROMIUM=$$(bash local-dev/install-chromium) UV=$(UV) $(RUN) pytest -q tests/ui
+
+.PHONY: pictures
+pictures: environment labextension cluster ## take the pictures of the README from the running product
+	@CHROMIUM=$$(bash local-dev/install-chromium) PYTHONPATH=local-dev:tests $(RUN) python -m ui.pictures
 
 .PHONY: test-cluster
 test-cluster: environment cluster test-images ## tests on the local cluster

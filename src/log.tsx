@@ -56,6 +56,7 @@ export function Log(props: { job: Scheduler.IDetailModel; trans: TranslationBund
     <Stack spacing={2} alignItems="flex-start">
       <Button
         variant="outlined"
+        sx={{ textTransform: 'none' }}
         aria-expanded={isOpen}
         aria-controls={ID}
         onClick={() => setOpen(!isOpen)}

@@ -7,21 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser
 
 from local_lab.server import SCHEDULER_FLAG, LabServer, running
-from ui.lab import NOTEBOOK, Form, Lab, opened
-
-# As root in a container, and without a way to Google's hosts.
-_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+from ui.lab import NOTEBOOK, Form, Lab, chromium, opened
 
 StartServer = Callable[..., LabServer]
 
@@ -29,13 +18,8 @@ StartServer = Callable[..., LabServer]
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium, as `make test-ui` found or installed it."""
-    # Two cores may be busy with other tests.
-    expect.set_options(timeout=30_000)
-    program = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="session")

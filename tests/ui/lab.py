@@ -1,6 +1,7 @@
 """JupyterLab's pages in Chromium, as a person uses them."""
 
 import json
+import os
 import secrets
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, Route, ViewportSize, expect
+from playwright.sync_api import Browser, Locator, Page, Route, ViewportSize, expect, sync_playwright
 
 from local_lab.server import LabServer
 
@@ -21,6 +22,17 @@ NOTEBOOK = {
     "nbformat": 4,
     "nbformat_minor": 5,
 }
+
+# As root in a container, and without a way to Google's hosts.
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 _WINDOW: ViewportSize = {"width": 1200, "height": 1500}
 
@@ -119,6 +131,18 @@ class Form:
             self.create.click()
         body: dict[str, Any] = json.loads(seen.value.post_data or "")
         return body
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Chromium, as `make test-ui` found or installed it."""
+    # Two cores may be busy with other tests.
+    expect.set_options(timeout=30_000)
+    program = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        yield found
+        found.close()
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from playwright.sync_api import FrameLocator, Locator, Page, expect
 from playwright.sync_api import TimeoutError as NotYet
 
 from cluster.support import until
-from ui.lab import Lab
+from ui.lab import Form, Lab
 
 # A run needs seconds; a machine that does other things beside needs more.
 _PATIENCE_SECONDS = 150
@@ -19,6 +19,29 @@ def open_jobs(lab: Lab) -> "Jobs":
     """The list of jobs, from JupyterLab's launcher."""
     lab.page.locator('.jp-LauncherCard[data-category="Other"]', has_text="Jobs").click()
     return Jobs(lab.page)
+
+
+def fill_report(lab: Lab) -> Form:
+    """The form of a job "the report", filled in with mouse and keyboard, and not sent."""
+    form, keyboard = lab.open_form("report.ipynb"), lab.page.keyboard
+    form.field("Job name").fill("")
+    keyboard.type("the report")
+    lab.page.get_by_title("Add new parameter").click()
+    lab.page.locator('[name="parameter-0-name"]').click()
+    keyboard.type("region")
+    keyboard.press("Tab")
+    keyboard.type("'north'")
+    form.expand()
+    form.field("CPUs").click()
+    keyboard.type("200m")
+    keyboard.press("Tab")
+    keyboard.type("256Mi")
+    lab.page.get_by_role("button", name="Add a variable").click()
+    expect(form.field("Name")).to_be_focused()
+    keyboard.type("YEAR")
+    form.field("Value").click()
+    keyboard.type("2026")
+    return form
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from cluster.support import create, ended
 from local_lab.server import LabServer
 from ui.lab import Lab, opened, picture
 from ui.on_cluster import on_cluster
-from ui.pages import Jobs, open_jobs
+from ui.pages import Jobs, fill_report, open_jobs
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +55,7 @@ def test_a_job_that_cannot_be_scheduled_says_why_and_then_fails_for_it(
 
 
 def test_a_job_from_its_form_to_its_outputs(tab: Lab, begun: dict[str, str]) -> None:
-    form, keyboard = tab.open_form("report.ipynb"), tab.page.keyboard
-    form.field("Job name").fill("")
-    keyboard.type("the report")
-    tab.page.get_by_title("Add new parameter").click()
-    tab.page.locator('[name="parameter-0-name"]').click()
-    keyboard.type("region")
-    keyboard.press("Tab")
-    keyboard.type("'north'")
-    form.expand()
-    form.field("CPUs").click()
-    keyboard.type("200m")
-    keyboard.press("Tab")
-    keyboard.type("256Mi")
-    tab.page.get_by_role("button", name="Add a variable").click()
-    expect(form.field("Name")).to_be_focused()
-    keyboard.type("YEAR")
-    form.field("Value").click()
-    keyboard.type("2026")
+    form = fill_report(tab)
     picture(tab.page, "flow-form")
     form.create.click()
 
@@ -157,7 +140,7 @@ def test_a_schedule_from_its_form_to_its_end(tab: Lab, server: LabServer) -> Non
     jobs.reload("Reload", jobs.row("each minute").get_by_text("Completed", exact=True).first)
     picture(tab.page, "flow-definition")
     jobs.button("Edit Job Definition").click()
-    form.field("Cron expression").fill("30 4 1 1 *")
+    form.field("cron expression").fill("30 4 1 1 *")
     picture(tab.page, "flow-edit")
     jobs.button("Save Changes").click()
     expect(jobs.panel.get_by_text("30 4 1 1 *", exact=True)).to_be_visible()
