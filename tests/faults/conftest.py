@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ async def server() -> AsyncIterator[Server]:
 @pytest.fixture
 def load(
     api: FakeApi, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., None]:
+) -> Iterator[Callable[..., None]]:
     """Put K8sScheduler on the fake API, and our extension, into the server."""
     monkeypatch.setenv("KUBECONFIG", api.kubeconfig(tmp_path))
     monkeypatch.setenv("S3_BUCKET", "files")
@@ -84,4 +85,9 @@ def load(
         )
         extension.load(server)
 
-    return load
+    yield load
+    # A look at the nodes outlives its request, and would ask the next test's server.
+    api.stop()
+    for thread in threading.enumerate():
+        if thread.name == "nodes":
+            thread.join()

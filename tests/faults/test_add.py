@@ -189,9 +189,49 @@ def test_what_cannot_run_is_refused_and_nothing_is_made(
     assert (case.job_ids(), case.api.things("secrets")) == ([], [])
 
 
-def test_definitions_are_not_stored(case: Case) -> None:
-    with pytest.raises(BackendError, match="JobDefinition can't be stored"):
-        add(case, JobDefinition(name="daily"))
+def test_a_definition_is_added_as_it_would_be_created(case: Case) -> None:
+    definition = JobDefinition(
+        name="daily",
+        input_filename="n.ipynb",
+        runtime_environment_name="python3",
+        schedule="0 7 * * SUN",
+        timezone="Europe/Berlin",
+        tags=["t"],
+        active=False,
+    )
+
+    add(case, definition)
+    # One whose answer was lost may be handed in again.
+    add(case, definition)
+
+    (made,) = case.api.things("cronjobs")
+    assert made["metadata"]["name"] == f"nb-jobdef-{definition.job_definition_id}"
+    assert (made["spec"]["schedule"], made["spec"]["suspend"]) == ("0 7 * * 0", True)
+    found = case.scheduler.backend.database.create_session()().get(
+        JobDefinition, definition.job_definition_id
+    )
+    assert (found.name, found.schedule, found.tags) == ("daily", "0 7 * * SUN", ["t"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"input_filename": None, "name": None}, "input_filename, name"),
+        ({"job_definition_id": "mine"}, "no UUID"),
+        ({"schedule": "0 0 7 * * *"}, "five"),
+        ({"schedule": "@daily", "timezone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({"tags": "t"}, "tags"),
+    ],
+)
+def test_a_definition_that_cannot_be_is_not_added(
+    case: Case, columns: dict[str, Any], said: str
+) -> None:
+    given = {"name": "n", "input_filename": "n.ipynb", "runtime_environment_name": "python3"}
+
+    with pytest.raises(BackendError, match=said):
+        add(case, JobDefinition(**given | columns))
+
+    assert case.api.things("cronjobs") == []
 
 
 @pytest.mark.parametrize(
@@ -206,7 +246,9 @@ def test_a_loop_is_not_blocked(
         if call is None:
             await asyncio.to_thread(add, case, job)
             return
-        with pytest.raises(BackendError, match=r"await asyncio\.to_thread\(session\.add, job\)"):
+        with pytest.raises(
+            BackendError, match=r"await asyncio\.to_thread\(session\.add, instance\)"
+        ):
             call(case, job)
 
     asyncio.run(program(new(case)))
