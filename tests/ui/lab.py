@@ -111,7 +111,8 @@ class Form:
     def expand(self) -> "Form":
         """Show the additional options."""
         self.more.click()
-        expect(self.page.get_by_text("Tags", exact=True)).to_be_visible()
+        # What is still moving can't be clicked reliably.
+        expect(self.page.locator(".MuiAccordion-root .MuiCollapse-entered")).to_be_visible()
         return self
 
     def sent(self, what: str = "jobs") -> dict[str, Any]:
@@ -158,6 +159,9 @@ def opened(browser: Browser, server: LabServer, *, dark: bool = False) -> Iterat
         # A workspace of its own has no tabs of earlier ones.
         workspace = f"lab/workspaces/{secrets.token_hex(4)}"
         page.goto(f"{server.url}{workspace}?token={server.token}")
+        # The launcher comes when the layout is restored: until then, a tab of the main
+        # area may be attached anew, and forget what its form had.
+        expect(page.locator(".jp-LauncherCard").first).to_be_visible()
         expect(page.locator("#jupyterlab-splash")).to_have_count(0)
         yield lab
         assert lab.errors == []
