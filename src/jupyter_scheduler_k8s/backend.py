@@ -116,6 +116,7 @@ class Backend:
             has_begun=self._has_begun,
             read_result=self._read_result,
             keep_log=self._keep_log,
+            drop_log=self._drop_log,
         )
         self.pending = PendingInputs(
             client=self.client, storage=lambda: self.storage, owner=config.owner, log=log
@@ -305,6 +306,10 @@ class Backend:
         """Store the end of a pod's log beside the outputs of its run. Blocking."""
         key = _outputs_of(job, pod) + names.LOG_KEY
         asyncio.run(self.storage.put_bytes(key, text.encode()))
+
+    def _drop_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
+        """Remove what `_keep_log` stored. Blocking."""
+        asyncio.run(self.storage.delete(_outputs_of(job, pod) + names.LOG_KEY))
 
     def _create_added(self, instance: Any) -> dict[str, Any]:
         """What `session.add` does in a server. Blocking."""

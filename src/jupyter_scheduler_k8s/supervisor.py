@@ -50,6 +50,7 @@ class Supervisor:
         has_begun: Callable[[Mapping[str, Any], Mapping[str, Any]], bool],
         read_result: Callable[[Mapping[str, Any]], Mapping[str, Any] | None],
         keep_log: Callable[[Mapping[str, Any], Mapping[str, Any], str], None],
+        drop_log: Callable[[Mapping[str, Any], Mapping[str, Any]], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """
@@ -61,6 +62,7 @@ class Supervisor:
             has_begun: whether the marker of a Job's run in a pod of it is in S3.
             read_result: the `result.json` of a Job's run; None where there is none.
             keep_log: stores the end of the log of a Job's pod.
+            drop_log: removes what that stored.
             wall_clock: seconds since the epoch.
         """
         self._client = client
@@ -70,6 +72,7 @@ class Supervisor:
         self._has_begun = has_begun
         self._read_result = read_result
         self._keep_log = keep_log
+        self._drop_log = drop_log
         self._wall_clock = wall_clock
         self._changed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._due: dict[str, float] = {}
@@ -134,11 +137,16 @@ class Supervisor:
         if not objects.condition(job, "Failed") or diagnosis.is_kept(job):
             return
         # What is written once must have seen the pods' end, which the mirror may not have yet.
-        pods = self._pods_of(job)
-        if pods:
-            self._save_log(job, objects.newest_first(pods)[0])
+        pods = objects.newest_first(self._pods_of(job))
+        saved = bool(pods) and self._save_log(job, pods[0])
         result = None if pods else self._read_result(job)
-        self._keep(job, diagnosis.diagnose(job, pods, result))
+        try:
+            self._keep(job, diagnosis.diagnose(job, pods, result))
+        except NotFound:
+            # Deleted meanwhile, its files before it: the log may have come after them.
+            if saved:
+                self._drop_log(job, pods[0])
+            raise
 
     def _pods_of(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The Job's pods as the API has them now."""
@@ -146,13 +154,18 @@ class Supervisor:
         found = self._client.list_pods(f"{names.POD_JOB_NAME_LABEL}={name}")
         return [pod for pod in found if belongs_to(pod, uid)]
 
-    def _save_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
-        """Keep the end of the log of a run that was ended before it could do so itself."""
+    def _save_log(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
+        """Keep the end of the log of a run that was ended before it could do so itself.
+
+        Returns:
+            Whether it was, or may have been, stored.
+        """
         if not objects.terminated(pod, names.NOTEBOOK_CONTAINER):
-            return
+            return False
+        text = ""
         try:
             if self._read_result(job) is not None:
-                return
+                return False
             text = self._client.read_log(
                 pod["metadata"]["name"], names.NOTEBOOK_CONTAINER, tail_lines=_LOG_LINES
             )
@@ -161,6 +174,7 @@ class Supervisor:
         except BackendError as error:
             # The reason of the failure is worth more, and follows.
             self._log.warning("The log of %s was not kept: %s", job["metadata"]["name"], error)
+        return bool(text)
 
     def _end_if_overdue(self, job: Mapping[str, Any], pod: Mapping[str, Any]) -> None:
         name, now = job["metadata"]["name"], self._wall_clock()

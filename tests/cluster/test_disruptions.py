@@ -260,6 +260,7 @@ def test_a_run_on_a_node_that_never_speaks_again_is_ended(
         has_begun=lambda _job, _pod: True,
         read_result=lambda _job: None,
         keep_log=lambda _job, _pod, _text: None,
+        drop_log=lambda _job, _pod: None,
         wall_clock=lambda: given_up + 300,
     )
     cache.put(kubectl.job(owner))

@@ -210,3 +210,18 @@ def test_runs_that_go_on_get_their_grace_period_all_at_once(
     scheduled.delete(definition_id)
 
     assert left(scheduled) == [[], [], []]
+
+
+@pytest.mark.parametrize("attempts", [{}, {"backoffLimit": 2}], ids=["one", "many"])
+def test_a_log_that_a_server_kept_can_be_dropped(scheduled: Case, attempts: dict[str, int]) -> None:
+    definition_id = scheduled.create()
+    backend, before = scheduled.backend, scheduled.keys()
+    job = {"metadata": {"name": f"{names.definition_name(definition_id)}-1"}, "spec": attempts}
+    pod = {"metadata": {"name": "p", "uid": "u"}}
+
+    backend._keep_log(job, pod, "its last words")
+    assert len(scheduled.keys()) == len(before) + 1
+    backend._drop_log(job, pod)
+    backend._drop_log(job, pod)
+
+    assert scheduled.keys() == before

@@ -11,7 +11,7 @@ import pytest
 from faults.fake_api import Answer, FakeApi, Thing
 from jupyter_scheduler_k8s import names
 from jupyter_scheduler_k8s.cluster import ClusterClient, Connection, RecordCache
-from jupyter_scheduler_k8s.errors import StorageUnavailable
+from jupyter_scheduler_k8s.errors import NotFound, StorageUnavailable
 from jupyter_scheduler_k8s.objects import seconds
 from jupyter_scheduler_k8s.records import JobRecord
 from jupyter_scheduler_k8s.supervisor import Supervisor
@@ -41,6 +41,7 @@ class Watched:
             has_begun=lambda _job, _pod: self.begun,
             read_result=self._read,
             keep_log=lambda job, pod, text: self.logs.append(text),
+            drop_log=lambda job, pod: self.logs.clear(),
             wall_clock=self._clock,
         )
 
@@ -385,6 +386,18 @@ def test_a_log_that_cannot_be_read_hides_no_reason(watched: Watched) -> None:
     found = kept(watched.look(), names.DIAGNOSIS_ANNOTATION)
 
     assert (found["category"], watched.logs) == ("KERNEL_DIED", [])
+
+
+def test_the_log_of_a_run_that_was_deleted_meanwhile_is_not_left_behind(watched: Watched) -> None:
+    watched.job("Failed")
+    watched.pod(phase="Failed", containerStatuses=containers(notebook=terminated(137)))
+    watched.api.fail("get", Answer(200, body=b"its last words\n"))
+    watched.api.fail("patch", Answer(404, "not found", "NotFound"))
+
+    with pytest.raises(NotFound):
+        watched.look()
+
+    assert watched.logs == []
 
 
 def test_the_log_that_a_run_stored_itself_is_enough(watched: Watched) -> None:

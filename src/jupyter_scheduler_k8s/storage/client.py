@@ -241,13 +241,17 @@ class Storage:
             )
         return deleted
 
-    async def _delete(self, stored: StoredObject) -> None:
+    async def delete(self, key: str) -> None:
+        """Delete one object; one that isn't there is as good as deleted."""
         try:
             await self._connection.ask(
-                f"delete '{stored.key}'", lambda stores: stores.quick.delete_async(stored.key)
+                f"delete '{key}'", lambda stores: stores.quick.delete_async(key)
             )
         except ObjectMissing:
             return
+
+    async def _delete(self, stored: StoredObject) -> None:
+        await self.delete(stored.key)
 
     async def _clean_up(self, prefix: str) -> None:
         try:
