@@ -54,7 +54,7 @@ def make_plan(
     job_id: str,
     *,
     keys: Collection[str],
-    formats: Iterable[str],
+    formats: Collection[str],
     filenames: Mapping[str, Any],
     package: bool,
     outputs: str = "",
@@ -63,7 +63,7 @@ def make_plan(
 
     What the run made lies over what was sent; the input notebook and the outputs,
     which JupyterLab links by their names, lie over both. Where a format is missing,
-    the notebook as far as it was executed takes its place.
+    or none was asked for, the notebook as far as it was executed takes its place.
 
     Args:
         job_id: the job's id.
@@ -96,7 +96,7 @@ def make_plan(
         else:
             missing.append(output_format)
     executed = outputs + names.output_file("ipynb")
-    if missing and executed in keys:
+    if (missing or not formats) and executed in keys:
         named[_single(filenames["ipynb"])] = executed
     has_outputs = bool(named or made)
     notebook = check_filename(filenames["input"])

@@ -299,6 +299,13 @@ async def test_the_executed_notebook_stands_in_for_a_missing_format(case: Case) 
     assert set(case.files().values()) == {"so far"}
 
 
+async def test_a_job_that_asked_for_no_format_has_its_executed_notebook(case: Case) -> None:
+    dated = case.dated
+    case.job.output_formats = []
+    await case.store_run()
+    assert await case.download() == {"nb.ipynb": "the input", f"{dated}.ipynb": "executed"}
+
+
 @pytest.mark.parametrize(
     "tail",
     ["../x", "a/../../x", "/etc/x", "%2E%2E/x", "a%2F..%2Fx", "x%00y", "a//b", "./x", "%FF"],
