@@ -110,7 +110,6 @@ class Schedules:
 
         Raises:
             NotFound: there is no such definition.
-            InputUriError: there is no such input file.
             SchedulerError: one of ours, with what is wrong and what to do.
         """
         known = await self.record(definition_id)
@@ -118,9 +117,13 @@ class Schedules:
         if not model.input_uri:
             await self._change(known, changes)
             return
-        tree = await self._submission.stage(
-            model.input_uri, package=bool(known.package_input_folder)
-        )
+        try:
+            tree = await self._submission.stage(
+                model.input_uri, package=bool(known.package_input_folder)
+            )
+        except InputUriError as error:
+            # Upstream's handler of edits, unlike that of creations, hides what this one says.
+            raise BackendError(str(error)) from None
         changes |= {"input_filename": tree.notebook, "input_version": _new_version()}
         async with self._backend.pending.noted(replace(known, **records.as_read(changes))) as note:
             await self._upload(replace(known, **records.as_read(changes)), tree)

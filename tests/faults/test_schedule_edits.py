@@ -187,6 +187,14 @@ def test_a_refused_notebook_leaves_the_one_before(
     assert (scheduled.keys(), scheduled.notebook(definition_id)) == (keys, "print(1)")
 
 
+def test_a_notebook_that_is_not_there_is_said(scheduled: Case, definition_id: str) -> None:
+    # Upstream's handler of edits shows the text of a SchedulerError only.
+    with pytest.raises(BackendError, match=r"Input path 'nope\.ipynb' does not exist\."):
+        scheduled.edit(definition_id, input_uri="nope.ipynb")
+
+    assert scheduled.written() == []
+
+
 def test_a_notebook_that_s3_does_not_take_changes_nothing(
     scheduled: Case, definition_id: str
 ) -> None:
