@@ -47,6 +47,8 @@ from jupyter_scheduler_k8s.submission import Submission
 
 _COLUMNS = frozenset(Job.__table__.columns.keys())
 _DEFINITION_COLUMNS = frozenset(JobDefinition.__table__.columns.keys())
+# More than any list needs, and fewer than Python reads as a number.
+_TOKEN_DIGITS = 18
 
 
 class K8sScheduler(Scheduler):
@@ -308,7 +310,8 @@ def _check_page(
     for order in query.sort_by:
         if order.name not in columns:
             raise UnsupportedQuery(f"The list of {what} can't be sorted by {order.name!r}.")
-    if query.next_token and not query.next_token.isdecimal():
+    token = query.next_token
+    if token and not (token.isdecimal() and len(token) <= _TOKEN_DIGITS):
         raise UnsupportedQuery(f"{query.next_token!r} is no next_token of a list of {what}.")
 
 

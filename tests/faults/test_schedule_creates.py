@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from jupyter_scheduler.models import ListJobDefinitionsQuery
 
 from faults.fake_api import Answer, Fault, Lost, Silent
 from faults.scheduled import Case
@@ -16,6 +17,7 @@ from jupyter_scheduler_k8s.errors import (
     Forbidden,
     Rejected,
     StorageError,
+    UnsupportedQuery,
 )
 from jupyter_scheduler_k8s.pending import ABANDONED_SECONDS
 
@@ -279,3 +281,11 @@ def test_a_definition_that_cannot_be_read_in_part_is_asked_for_the_rest(schedule
         asyncio.run(refused())
 
     assert scheduled.versions(definition_id) == {current}
+
+
+@pytest.mark.parametrize("token", ["x", "-1", "9" * 19, "9" * 5000], ids=lambda token: token[:20])
+def test_a_page_that_no_list_has_is_refused_in_a_sentence(scheduled: Case, token: str) -> None:
+    query = ListJobDefinitionsQuery(next_token=token)
+
+    with pytest.raises(UnsupportedQuery, match="is no next_token of a list of job definitions"):
+        asyncio.run(scheduled.scheduler.list_job_definitions(query))

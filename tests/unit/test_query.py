@@ -134,6 +134,8 @@ def test_queries_do_not_change(session: K8sSession) -> None:
     assert every.where(Job.status == "FAILED").count() == 2
     assert every.limit(3).offset(1).count() == 3
     assert every.limit(3).offset(4).count() == 1
+    assert len(every.limit(10**30).all()) == every.count()
+    assert every.limit(10**30).offset(10**30).all() == []
 
 
 def test_records_are_what_upstream_describes(session: K8sSession) -> None:

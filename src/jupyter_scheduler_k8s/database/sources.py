@@ -2,6 +2,7 @@
 
 import heapq
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -316,5 +317,7 @@ def sort(things: list[Any], order: Sequence[Order], record: Callable[[Any], Any]
 
 
 def _page(found: Iterator[Any], selection: Selection) -> list[Any]:
-    stop = None if selection.limit is None else selection.offset + selection.limit
-    return list(islice(found, selection.offset, stop))
+    # A page's size and place are the client's: any number, and islice knows no larger ones.
+    begin = min(selection.offset, sys.maxsize)
+    stop = None if selection.limit is None else min(begin + selection.limit, sys.maxsize)
+    return list(islice(found, begin, stop))
