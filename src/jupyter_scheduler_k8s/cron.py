@@ -185,4 +185,6 @@ def _zone_name(timezone: str | None) -> str:
 @cache
 def _zone_names() -> dict[str, str]:
     """All zones by their names in lower case: Kubernetes knows them only as they are spelt."""
-    return {name.lower(): name for name in available_timezones()}
+    # The first is the controller's own, wherever that is; the second means that none was set.
+    names = available_timezones() - {"localtime", "Factory"}
+    return {name.lower(): name for name in names}

@@ -187,7 +187,19 @@ def test_a_zone_is_spelt_as_kubernetes_knows_it(timezone: str | None, expected: 
 
 @pytest.mark.parametrize(
     "timezone",
-    ["Local", "local", "CET-1CEST", "Europe/Bonn", "Europe", "../UTC", "/etc/localtime", " ", "\0"],
+    [
+        "Local",
+        "local",
+        "localtime",
+        "Factory",
+        "CET-1CEST",
+        "Europe/Bonn",
+        "Europe",
+        "../UTC",
+        "/etc/localtime",
+        " ",
+        "\0",
+    ],
 )
 def test_an_unknown_zone_is_refused(timezone: str) -> None:
     said = f"The time zone {timezone!r} is unknown; write a name such as Europe/Berlin or UTC."
