@@ -309,7 +309,7 @@ def _check_page(
 ) -> None:
     for order in query.sort_by:
         if order.name not in columns:
-            raise UnsupportedQuery(f"The list of {what} can't be sorted by {order.name!r}.")
+            raise UnsupportedQuery(f"{what.capitalize()} can't be sorted by {order.name!r}.")
     token = query.next_token
     if token and not (token.isdecimal() and len(token) <= _TOKEN_DIGITS):
         raise UnsupportedQuery(f"{query.next_token!r} is no next_token of a list of {what}.")
