@@ -95,8 +95,8 @@ def edit_operations(
 
     A schedule that is changed or resumed, or one that may now fire later than before or
     beside a run, would fire a slot that has passed, unless Kubernetes takes it that it
-    has just fired; so that is written first. A server that
-    dies in between has changed nothing that anybody sees.
+    has just fired; so that is written first. A server that dies in between has changed
+    nothing that anybody sees.
 
     Args:
         live: the CronJob as it is.

@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from logging import Logger
 from typing import Any
 from uuid import uuid4
@@ -13,7 +12,7 @@ from uuid import uuid4
 from jupyter_scheduler.exceptions import InputUriError
 from jupyter_scheduler.models import CreateJobDefinition, UpdateJobDefinition
 
-from jupyter_scheduler_k8s import cron_manifest, names, records, versions
+from jupyter_scheduler_k8s import cron_manifest, names, objects, records, versions
 from jupyter_scheduler_k8s.admission import admit
 from jupyter_scheduler_k8s.backend import Backend
 from jupyter_scheduler_k8s.cluster import AlreadyExists
@@ -232,7 +231,9 @@ class Schedules:
                 placement=placement,
                 credentials=credentials,
             )
-            operations = cron_manifest.edit_operations(live, manifest, _now())
+            operations = cron_manifest.edit_operations(
+                live, manifest, objects.timestamp(time.time())
+            )
             try:
                 await self._write(
                     known.object_name, operations, version=live["metadata"]["resourceVersion"]
@@ -294,10 +295,6 @@ def _described(manifest: Mapping[str, Any]) -> str:
 
 def _new_version() -> str:
     return uuid4().hex
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def unknown(definition_id: str) -> NotFound:
