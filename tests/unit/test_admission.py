@@ -69,8 +69,11 @@ def test_a_job_of_no_schedule_can_not_say_that(name: str) -> None:
     assert admit(job({name: ""}), K8sConfig()) == JobOptions()
 
 
-def test_a_run_of_a_definition_carries_its_parameters() -> None:
-    admit(job(SCHEDULE, job_definition_id="d-1"), K8sConfig())
+def test_a_run_of_a_definition_carries_its_parameters_and_no_limit_of_its_schedule() -> None:
+    options = admit(job(SCHEDULE, job_definition_id="d-1"), K8sConfig())
+
+    assert options.timeout_seconds is None
+    assert options.concurrency_policy == SCHEDULE["k8s_concurrency_policy"]
 
 
 @pytest.mark.parametrize("value", ["forbid", "Never", "1"])
